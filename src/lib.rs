@@ -1,0 +1,13 @@
+//! pgupkeep looks after PostgreSQL so that nobody has to remember to.
+//!
+//! The modules stand on floors, and each uses only floors below its own. ARCHITECTURE.md is the map.
+
+// Floor 0, words.
+pub mod clock;
+pub mod fault;
+pub mod names;
+pub mod run_state;
+pub mod secret;
+
+// Floor 1, decisions: pure, without async, clock, SQL or I/O.
+pub mod calendar;
