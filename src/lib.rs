@@ -11,3 +11,22 @@ pub mod secret;
 
 // Floor 1, decisions: pure, without async, clock, SQL or I/O.
 pub mod calendar;
+pub mod policy;
+
+// Floor 2, outside.
+pub mod ledger;
+pub mod pg;
+
+// Floor 3, jobs.
+pub mod jobs;
+
+// Floor 4, configuration.
+pub mod config;
+
+// Floor 5, the engine.
+pub mod engine;
+
+// Floor 6, faces.
+pub mod cli;
+pub mod signals;
+pub mod telemetry;

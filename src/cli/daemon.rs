@@ -1,0 +1,198 @@
+//! `pgupkeep daemon`: runs the schedules until told to stop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::exit::Exit;
+use super::{load, output};
+use crate::config::Config;
+use crate::config::env::process_variable;
+use crate::engine::reload::{Reloaded, patiently, register, reload};
+use crate::engine::{Engine, Pulse};
+use crate::ledger::{Ledger, LedgerError};
+use crate::secret::{Redactor, SecretSet};
+use crate::signals::{Order, Signals};
+use crate::telemetry::logging;
+
+/// The scheduler comes round at least every 30 s; when it has not for so long, the watchdog is left to bite.
+const SCHEDULER_STUCK: Duration = Duration::from_secs(90);
+
+/// Loads, logs, runs; everything that can be wrong with the file is said before anything starts.
+pub fn daemon(path: &Path) -> Exit {
+    let config = match load(path) {
+        Ok(config) => Arc::new(config),
+        Err(exit) => return exit,
+    };
+    let (secrets, redactor) = Redactor::new();
+    secrets.learn(config.secrets.iter().cloned());
+    let level = process_variable("RUST_LOG").ok();
+    let guard = match logging::start(&config.logging, level.as_deref(), &redactor) {
+        Ok(guard) => guard,
+        Err(error) => {
+            output::complain(&error.to_string());
+            return Exit::Configuration;
+        }
+    };
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let exit = super::wait_for(run(path, config, (secrets, redactor)));
+    drop(guard);
+    exit
+}
+
+async fn run(path: &Path, config: Arc<Config>, secrets: (SecretSet, Redactor)) -> Exit {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be listened to");
+            return Exit::Failed;
+        }
+    };
+    let daemon_id = Uuid::new_v4();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        daemon = %daemon_id,
+        config = %path.display(),
+        targets = config.targets.len(),
+        jobs = config.jobs.len(),
+        entries = config.entries.len() + config.reload.len(),
+        workers = config.workers,
+        "pgupkeep starts"
+    );
+    notify(&[NotifyState::Ready, NotifyState::Status("waiting for the control database")]);
+    let ledger = match Ledger::new(&config.control.connection, "pgupkeep/ledger") {
+        Ok(ledger) => ledger,
+        Err(error) => return refuse(&error),
+    };
+    let mut stopped_early = false;
+    let prepared = tokio::select! {
+        prepared = prepare(&ledger, &config, daemon_id) => prepared,
+        () = told_to_stop(&mut signals) => {
+            stopped_early = true;
+            Ok(())
+        }
+    };
+    if let Err(error) = prepared {
+        return refuse(&error);
+    }
+    if stopped_early {
+        tracing::info!("told to stop before the control database was reached");
+        return Exit::Done;
+    }
+    let engine = match Engine::start(Arc::clone(&config), ledger, daemon_id, secrets).await {
+        Ok(engine) => engine,
+        Err(error) => {
+            tracing::error!(%error, "the engine could not be started");
+            return Exit::Failed;
+        }
+    };
+    tracing::info!("ready");
+    attend(path, engine, &mut signals).await
+}
+
+/// Brings the ledger up to date and registers this daemon, waiting for the control database where it is away.
+async fn prepare(ledger: &Ledger, config: &Config, daemon_id: Uuid) -> Result<(), LedgerError> {
+    let applied = patiently(|| ledger.migrate()).await?;
+    if !applied.is_empty() {
+        tracing::info!(versions = ?applied, "brought the ledger up to date");
+    }
+    register(ledger, config).await?;
+    patiently(|| ledger.beat_daemon(daemon_id)).await
+}
+
+async fn told_to_stop(signals: &mut Signals) {
+    loop {
+        match signals.next().await {
+            Order::Stop => return,
+            Order::Reload => tracing::warn!("not reloading: the control database has not been reached yet"),
+        }
+    }
+}
+
+/// Follows orders until the end.
+async fn attend(path: &Path, mut engine: Engine, signals: &mut Signals) -> Exit {
+    let mut watchdog = tokio::time::interval(watchdog_interval());
+    let mut pulse = engine.pulse.clone();
+    loop {
+        tokio::select! {
+            order = signals.next() => match order {
+                Order::Reload => {
+                    notify(&reloading());
+                    tracing::info!("reloading");
+                    let reloaded = tokio::select! {
+                        reloaded = reload(&engine, path) => reloaded,
+                        () = told_to_stop(signals) => return stop(engine, signals, Exit::Done).await,
+                    };
+                    let status = match reloaded {
+                        Reloaded::Taken => "reloaded",
+                        Reloaded::Kept => "reload refused; the running configuration stays in force",
+                    };
+                    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+                }
+                Order::Stop => return stop(engine, signals, Exit::Done).await,
+            },
+            _ = watchdog.tick() => {
+                let seen = pulse.borrow().clone();
+                if seen.at.is_none_or(|at| at.elapsed() < SCHEDULER_STUCK) {
+                    notify(&[NotifyState::Watchdog]);
+                }
+            }
+            Ok(()) = pulse.changed() => tell_next(&pulse.borrow_and_update()),
+            broken = engine.broken() => {
+                tracing::error!("{broken}; stopping, so that whoever supervises this process starts it anew");
+                return stop(engine, signals, Exit::Failed).await;
+            }
+        }
+    }
+}
+
+async fn stop(engine: Engine, signals: &mut Signals, exit: Exit) -> Exit {
+    let grace = engine.shared.config.borrow().shutdown_grace;
+    tracing::info!(grace = %humantime::format_duration(grace), "stopping: no new work");
+    notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+    let began = Instant::now();
+    tokio::select! {
+        () = engine.drain(grace) => {
+            tracing::info!(elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "stopped");
+            exit
+        }
+        () = told_to_stop(signals) => {
+            tracing::warn!("told a second time: leaving now; what ran is rescued when its lease is over");
+            Exit::Failed
+        }
+    }
+}
+
+fn tell_next(pulse: &Pulse) {
+    let status = pulse.next.as_ref().map_or_else(|| "nothing is scheduled".to_owned(), |next| format!("next: {next}"));
+    notify(&[NotifyState::Status(&status)]);
+}
+
+fn reloading() -> Vec<NotifyState<'static>> {
+    let mut states = vec![NotifyState::Reloading];
+    states.extend(NotifyState::monotonic_usec_now().ok());
+    states
+}
+
+/// Tells systemd; where there is none, nothing happens.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+/// Half of what systemd allows; without a watchdog the ticks go nowhere.
+fn watchdog_interval() -> Duration {
+    sd_notify::watchdog_enabled().map_or(Duration::from_secs(30), |limit| limit / 2)
+}
+
+fn refuse(error: &LedgerError) -> Exit {
+    tracing::error!(fault = %error.fault(), hint = error.fault().hint(), %error, "pgupkeep cannot start");
+    Exit::of_ledger(error)
+}

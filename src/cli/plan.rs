@@ -1,0 +1,116 @@
+//! `pgupkeep plan`: what a job would do now.
+
+use std::path::Path;
+
+use super::exit::Exit;
+use super::prepare::Prepared;
+use super::{json, output};
+use crate::config::{Job, Target};
+use crate::jobs::context::{Context, JobError};
+use crate::jobs::{JobSpec, kind};
+use crate::ledger::Ledger;
+use crate::pg::session::Session;
+
+/// What `plan` is asked.
+#[derive(Debug, clap::Args)]
+pub struct Plan {
+    /// The job.
+    job: String,
+    /// Only this target of the job's; may be given several times.
+    #[arg(long, value_name = "TARGET")]
+    target: Vec<String>,
+    /// Print JSON; see docs/json.md.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the steps for each target; changes nothing.
+pub async fn plan(path: &Path, args: &Plan) -> Exit {
+    match plan_all(path, args).await {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+async fn plan_all(path: &Path, args: &Plan) -> Result<Exit, Exit> {
+    let prepared = Prepared::load(path)?;
+    let job = prepared.find_job(&args.job)?;
+    let mut exit = Exit::Done;
+    let mut plans = Vec::new();
+    for target in prepared.find_targets(job, &args.target)? {
+        let (plan, one_exit) = plan_one(&prepared, job, target).await?;
+        exit = exit.worse(one_exit);
+        if !args.json {
+            tell(&plan);
+        }
+        plans.push(plan);
+    }
+    if args.json {
+        output::say_json(&plans);
+    }
+    Ok(exit)
+}
+
+async fn plan_one(prepared: &Prepared, job: &Job, target: &Target) -> Result<(json::Plan, Exit), Exit> {
+    let plan = json::Plan {
+        job: job.spec.name.to_string(),
+        kind: job.spec.kind.clone(),
+        target: target.name.to_string(),
+        standby: false,
+        steps: None,
+        error: None,
+    };
+    let session = match Session::open(&target.connection, "pgupkeep/plan").await {
+        Ok(session) => session,
+        Err(error) => {
+            let exit = prepared.refuse_target(&target.name, &error);
+            return Ok((json::Plan { error: Some(prepared.redactor.clean(&error.to_string())), ..plan }, exit));
+        }
+    };
+    if session.server.in_recovery {
+        session.close().await;
+        return Ok((json::Plan { standby: true, steps: Some(Vec::new()), ..plan }, Exit::Done));
+    }
+    // Not reached unless the job asks for it.
+    let ledger =
+        Ledger::new(&prepared.config.control.connection, "pgupkeep/plan").map_err(|error| prepared.refuse(&error))?;
+    match steps_of(&job.spec, target, session, ledger).await {
+        Ok(steps) => {
+            let steps = steps.iter().map(|step| prepared.redactor.clean(step)).collect();
+            Ok((json::Plan { steps: Some(steps), ..plan }, Exit::Done))
+        }
+        Err(error) => {
+            prepared.complain(&format!("{} on {} cannot be planned: {error}", plan.job, plan.target));
+            prepared.complain(error.fault().hint());
+            let exit = Exit::of_fault(error.fault());
+            Ok((json::Plan { error: Some(prepared.redactor.clean(&error.to_string())), ..plan }, exit))
+        }
+    }
+}
+
+async fn steps_of(spec: &JobSpec, target: &Target, session: Session, ledger: Ledger) -> Result<Vec<String>, JobError> {
+    let mut cx = Context::for_plan((target.name.clone(), spec.clone()), session, ledger);
+    let steps = match kind(&spec.kind) {
+        Some(kind) => (kind.plan)(&spec.with, &mut cx).await,
+        None => Ok(Vec::new()),
+    };
+    cx.session.close().await;
+    steps
+}
+
+fn tell(plan: &json::Plan) {
+    let name = format!("{} on {}", plan.job, plan.target);
+    match &plan.steps {
+        _ if plan.standby => {
+            output::say(&format!("{name}: the target is a standby; nothing is done there until it is promoted"));
+        }
+        None => {}
+        Some(steps) if steps.is_empty() => output::say(&format!("{name}: nothing to do")),
+        Some(steps) => {
+            let plural = if steps.len() == 1 { "" } else { "s" };
+            output::say(&format!("{name}: {} step{plural}", steps.len()));
+            for (nth, step) in steps.iter().enumerate() {
+                output::say(&format!("  {}. {step}", nth + 1));
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Jobs: their kinds, parameters and targets, and the jobs inside a sequence.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::env::read_statement;
+use super::limits::{self, count, elapsed};
+use super::problem::{Finding, one_of, quote};
+use super::read::{At, Reader};
+use super::targets::{Targets, no_such_target};
+use super::value::{Names, Part};
+use super::{Job, file};
+use crate::jobs::{self, JOB_KINDS, JobSpec};
+use crate::names::{JobName, TargetName};
+
+/// The kind whose jobs hold others.
+const SEQUENCE: &str = "sequence";
+
+/// The kind that may take a statement from a file.
+const SQL: &str = "sql";
+
+/// What holds where a job does not say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct JobDefaults {
+    pub(super) timeout: Option<Duration>,
+    pub(super) retries: Option<u32>,
+}
+
+/// The jobs that are right, and what is known of the others.
+pub(super) struct Jobs {
+    pub(super) good: BTreeMap<JobName, Job>,
+    /// Every name, right or wrong, with its kind.
+    pub(super) kinds: BTreeMap<String, String>,
+    /// The jobs that are part of a sequence.
+    pub(super) inner: BTreeSet<String>,
+}
+
+impl Jobs {
+    /// Finds a job's name, which is known even if the job itself is wrong.
+    pub(super) fn find(&self, name: &str) -> Result<(), Finding> {
+        if self.kinds.contains_key(name) {
+            return Ok(());
+        }
+        let names = self.kinds.keys().map(String::as_str);
+        let finding = Finding::new(format!("there is no job {}", quote(name)));
+        let finding = match self.kinds.len() {
+            0 => finding.expected("a job under `jobs`"),
+            _ => finding.expected(one_of(names.clone())),
+        };
+        Err(finding.nearest(name, names))
+    }
+}
+
+pub(super) fn resolve_jobs(
+    section: Option<&Part<Names<Part<file::Job>>>>,
+    targets: &Targets,
+    defaults: JobDefaults,
+    folder: &Path,
+    reader: &mut Reader<'_>,
+) -> Jobs {
+    let at = At::top().key("jobs");
+    let mut jobs = Jobs { good: BTreeMap::new(), kinds: BTreeMap::new(), inner: BTreeSet::new() };
+    let parts = section.and_then(|section| reader.read::<Names<Part<file::Job>>>(&section.value, &at));
+    for (name, part) in parts.map(|parts| parts.0).unwrap_or_default() {
+        let at = at.key(&name);
+        let kind = part.value.get("kind").and_then(Value::as_str).unwrap_or_default();
+        jobs.kinds.insert(name.clone(), kind.to_owned());
+        let parsed = JobName::parse(&name);
+        if let Err(error) = &parsed {
+            reader.refuse_key(&at, Finding::new(error.to_string()));
+        }
+        let job = resolve_job(&part.value, parsed.ok(), &at, targets, defaults, folder, reader);
+        if let Some(job) = job {
+            jobs.good.insert(job.spec.name.clone(), job);
+        }
+    }
+    fill_sequences(&mut jobs, &at, reader);
+    jobs
+}
+
+fn resolve_job(
+    value: &Value,
+    name: Option<JobName>,
+    at: &At,
+    targets: &Targets,
+    defaults: JobDefaults,
+    folder: &Path,
+    reader: &mut Reader<'_>,
+) -> Option<Job> {
+    let typed = reader.read_map::<file::Job>(value, at)?;
+    let listed = typed.targets.map(|targets| targets.0);
+    let is_list = value.get("targets").is_some_and(Value::is_array);
+    let targets = resolve_job_targets(listed, is_list, &at.key("targets"), targets, reader);
+    let timeout = elapsed(typed.timeout, &limits::TIMEOUT, &at.key("timeout"), reader).or(defaults.timeout);
+    let retries = count(typed.retries, &limits::RETRIES, &at.key("retries"), reader).or(defaults.retries);
+    let Some(kind) = jobs::kind(&typed.kind) else {
+        let known = || JOB_KINDS.iter().map(|kind| kind.name);
+        let finding = Finding::new(format!("unknown kind {}", quote(&typed.kind)));
+        let finding = finding.expected(one_of(known())).nearest(&typed.kind, known());
+        reader.refuse(&at.key("kind"), finding);
+        return None;
+    };
+    let with = typed.with.unwrap_or_else(|| Value::Object(Map::new()));
+    let with = resolve_with(kind, with, &at.key("with"), folder, reader)?;
+    let timeout_ms = timeout.and_then(|timeout| u64::try_from(timeout.as_millis()).ok());
+    let retries = retries.unwrap_or(kind.profile.retries);
+    let spec = JobSpec { name: name?, kind: kind.name.to_owned(), with, timeout_ms, retries, inner: Vec::new() };
+    Some(Job { spec, targets })
+}
+
+fn resolve_with(kind: &jobs::Kind, mut with: Value, at: &At, folder: &Path, reader: &mut Reader<'_>) -> Option<Value> {
+    let Some(parameters) = with.as_object_mut() else {
+        reader.refuse(
+            at,
+            Finding::new(format!("this is not what a {} takes", kind.name)).expected("a map of its parameters"),
+        );
+        return None;
+    };
+    if kind.name == SQL {
+        take_statement(parameters, at, folder, reader)?;
+    }
+    reader.read_by(&with, at, |with| (kind.read_with)(with).map_err(|error| (error.path, error.message)))
+}
+
+/// Puts the statement of `file:` into its place, so that a run's row holds what was sent.
+fn take_statement(parameters: &mut Map<String, Value>, at: &At, folder: &Path, reader: &mut Reader<'_>) -> Option<()> {
+    let Some(path) = parameters.shift_remove("file") else { return Some(()) };
+    let at = at.key("file");
+    if parameters.contains_key("statement") {
+        reader.refuse_key(&at, Finding::new("there is a `statement` too").expected("either of them"));
+        return None;
+    }
+    let statement = match path.as_str() {
+        Some(path) => read_statement(path, folder),
+        None => Err(Finding::new("this is no path").expected("text such as `clean-up.sql`")),
+    };
+    match statement {
+        Ok(statement) => {
+            parameters.insert("statement".to_owned(), Value::String(statement));
+            Some(())
+        }
+        Err(finding) => {
+            reader.refuse(&at, finding);
+            None
+        }
+    }
+}
+
+fn resolve_job_targets(
+    listed: Option<Vec<String>>,
+    is_list: bool,
+    at: &At,
+    targets: &Targets,
+    reader: &mut Reader<'_>,
+) -> Vec<TargetName> {
+    let Some(listed) = listed else { return targets.good.keys().cloned().collect() };
+    let mut resolved = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (nth, name) in listed.iter().enumerate() {
+        let at = if is_list { at.nth(nth) } else { at.clone() };
+        if !targets.names.contains(name) {
+            reader.refuse(&at, no_such_target(name, targets));
+        } else if !seen.insert(name) {
+            reader.refuse(&at, Finding::new(format!("the target {} stands here twice", quote(name))));
+        } else if let Some(target) = TargetName::parse(name).ok().filter(|name| targets.good.contains_key(name)) {
+            resolved.push(target);
+        }
+    }
+    resolved
+}
+
+/// Puts the jobs of every sequence into its spec.
+fn fill_sequences(jobs: &mut Jobs, at: &At, reader: &mut Reader<'_>) {
+    let mut filled: Vec<(JobName, Vec<JobSpec>)> = Vec::new();
+    for (name, job) in jobs.good.iter().filter(|(_, job)| job.spec.kind == SEQUENCE) {
+        let at = at.key(name.as_str()).key("with").key("jobs");
+        let listed: Vec<&str> =
+            job.spec.with["jobs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if listed.is_empty() {
+            reader.refuse(&at, Finding::new("a sequence without jobs does nothing").expected("at least one job"));
+        }
+        let mut inner = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (nth, part) in listed.iter().enumerate() {
+            match part_of_sequence(name, job, part, jobs) {
+                Ok(_) if !seen.insert(part) => {
+                    let finding = Finding::new(format!("the job {} stands in this sequence twice", quote(part)));
+                    reader.refuse(&at.nth(nth), finding);
+                }
+                Ok(spec) => inner.extend(spec),
+                Err(finding) => reader.refuse(&at.nth(nth), finding),
+            }
+        }
+        jobs.inner.extend(listed.iter().map(ToString::to_string));
+        filled.push((name.clone(), inner));
+    }
+    for (name, inner) in filled {
+        if let Some(job) = jobs.good.get_mut(&name) {
+            job.spec.inner = inner;
+        }
+    }
+}
+
+/// The spec of a sequence's part, unless the part is wrong in a way that was told already.
+fn part_of_sequence(name: &JobName, sequence: &Job, part: &str, jobs: &Jobs) -> Result<Option<JobSpec>, Finding> {
+    jobs.find(part)?;
+    if part == name.as_str() {
+        return Err(Finding::new("a sequence cannot hold itself"));
+    }
+    if jobs.kinds.get(part).is_some_and(|kind| kind == SEQUENCE) {
+        return Err(
+            Finding::new(format!("{} is a sequence inside a sequence", quote(part))).expected("its jobs themselves")
+        );
+    }
+    let Some(job) = JobName::parse(part).ok().and_then(|part| jobs.good.get(&part)) else { return Ok(None) };
+    match sequence.targets.iter().find(|target| !job.targets.contains(target)) {
+        Some(target) => {
+            let message = format!("the sequence runs on the target `{target}`, the job {} does not", quote(part));
+            Err(Finding::new(message).expected("`targets` of the sequence that all its jobs have"))
+        }
+        None => Ok(Some(job.spec.clone())),
+    }
+}

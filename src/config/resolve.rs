@@ -1,0 +1,216 @@
+//! From a file to a [`Config`], or to every problem that it has.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tracing_subscriber::EnvFilter;
+
+use super::entries::{EntryDefaults, resolve_entries, resolve_windows, resolve_zone};
+use super::env::{Variables, folder_of};
+use super::jobs::{JobDefaults, resolve_jobs};
+use super::limits::{self, count, elapsed, non_zero};
+use super::problem::{Finding, Problems, quote};
+use super::read::{At, LARGEST_FILE, Reader, read_yaml};
+use super::targets::{Lookup, resolve_control, resolve_targets};
+use super::value::{Count, Part};
+use super::{Config, LogFile, LogFormat, Logging, Rotation, Stderr, file};
+use crate::calendar::{CatchUp, Overlap};
+use crate::secret::Secret;
+
+/// The version of the form of file that this program reads.
+const VERSION: u32 = 1;
+
+const WORKERS: u32 = 4;
+const CATCH_UP_LIMIT: u32 = 24;
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
+const LEASE: Duration = Duration::from_secs(30);
+const KEPT_LOG_FILES: u32 = 14;
+const LEVEL: &str = "info";
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read at all.
+    #[error("cannot read the configuration file {}: {source}; name another with --config", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is wrong.
+    #[error(transparent)]
+    Wrong(#[from] Problems),
+}
+
+impl Config {
+    /// Reads a configuration file, with the variables and files that it refers to.
+    ///
+    /// # Errors
+    /// Gives every problem of the file at once, or says why it cannot be read.
+    pub fn load(path: &Path, variables: Variables<'_>) -> Result<Self, LoadError> {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            File::open(path)?.take(LARGEST_FILE as u64 + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|source| LoadError::Unreadable { path: path.to_path_buf(), source })?;
+        Ok(Self::parse(&bytes, path, variables)?)
+    }
+
+    /// Reads a configuration from the bytes of a file; its path is for relative paths and messages.
+    ///
+    /// # Errors
+    /// Gives every problem at once.
+    pub fn parse(bytes: &[u8], path: &Path, variables: Variables<'_>) -> Result<Self, Problems> {
+        let name = path.display().to_string();
+        let (value, index) = read_yaml(&name, bytes)?;
+        let mut reader = Reader::new(&name, index);
+        let config = if value.is_null() {
+            let finding = Finding::new("the file is empty");
+            reader.refuse(&At::top(), finding.expected("`version: 1`, `targets`, `jobs` and `schedules`"));
+            None
+        } else {
+            let file = reader.read_map::<file::File>(&value, &At::top());
+            file.and_then(|file| resolve(&file, &folder_of(path), variables, &mut reader))
+        };
+        let warnings = reader.finish()?;
+        // Without a problem there is a configuration: whatever is missing from it was told as a problem.
+        config.map(|config| Self { warnings, ..config }).ok_or_else(|| {
+            let finding =
+                Finding::new("this file has a problem that nothing was said about; this is a defect of pgupkeep");
+            Problems(vec![finding.stand_at(&name, (1, 1), "")])
+        })
+    }
+}
+
+fn resolve(file: &file::File, folder: &Path, variables: Variables<'_>, reader: &mut Reader<'_>) -> Option<Config> {
+    let top = At::top();
+    check_version(file.version.as_ref(), reader);
+    let zone_name = read_section::<String>(file.timezone.as_ref(), "timezone", reader);
+    let timezone = resolve_zone(zone_name.as_deref(), &TimeZone::UTC, &top, reader);
+    let workers = read_section::<Count>(file.workers.as_ref(), "workers", reader);
+    let workers = count(workers, &limits::WORKERS, &top.key("workers"), reader).unwrap_or(WORKERS);
+    let defaults = resolve_defaults(file.defaults.as_ref(), reader);
+    let mut lookup = Lookup { folder, variables, secrets: Vec::new() };
+    let targets = resolve_targets(file.targets.as_ref(), &mut lookup, reader);
+    let control = resolve_control(file.control.as_ref(), &targets, &mut lookup, reader);
+    lookup.secrets.extend(variables("PGPASSWORD").ok().filter(|password| !password.is_empty()).map(Secret::new));
+    let windows = resolve_windows(file.windows.as_ref(), &timezone, reader);
+    let jobs = resolve_jobs(file.jobs.as_ref(), &targets, defaults.job, folder, reader);
+    let entries = resolve_entries(file.schedules.as_ref(), &timezone, defaults.entry, &windows, &jobs, reader);
+    let logging = resolve_logging(file.logging.as_ref(), folder, reader);
+    Some(Config {
+        timezone,
+        control: control?,
+        targets: targets.good,
+        workers: non_zero(workers),
+        lease: defaults.lease,
+        shutdown_grace: defaults.shutdown_grace,
+        jobs: jobs.good,
+        entries: entries.calendar,
+        reload: entries.reload,
+        logging,
+        secrets: lookup.secrets,
+        warnings: Vec::new(),
+    })
+}
+
+fn read_section<T: serde::de::DeserializeOwned>(
+    section: Option<&Part<T>>,
+    key: &str,
+    reader: &mut Reader<'_>,
+) -> Option<T> {
+    section.and_then(|section| reader.read(&section.value, &At::top().key(key)))
+}
+
+fn check_version(section: Option<&Part<Count>>, reader: &mut Reader<'_>) {
+    let at = At::top().key("version");
+    match section {
+        None => reader.refuse_key(&At::top(), Finding::new("the key `version` is missing").expected("`version: 1`")),
+        Some(section) => match reader.read::<Count>(&section.value, &at) {
+            None | Some(Count(VERSION)) => {}
+            Some(Count(other)) => {
+                let finding = Finding::new(format!("this program does not know version {other} of the file"));
+                reader.refuse(&at, finding.expected(VERSION.to_string()));
+            }
+        },
+    }
+}
+
+struct Defaults {
+    entry: EntryDefaults,
+    job: JobDefaults,
+    shutdown_grace: Duration,
+    lease: Duration,
+}
+
+fn resolve_defaults(section: Option<&Part<file::Defaults>>, reader: &mut Reader<'_>) -> Defaults {
+    let at = At::top().key("defaults");
+    let typed = section.and_then(|section| reader.read_map::<file::Defaults>(&section.value, &at));
+    let typed = typed.as_ref();
+    let mut time = |typed, bounds, key: &str| elapsed(typed, bounds, &at.key(key), reader);
+    let jitter = time(typed.and_then(|typed| typed.jitter), &limits::JITTER, "jitter");
+    let timeout = time(typed.and_then(|typed| typed.timeout), &limits::TIMEOUT, "timeout");
+    let grace = time(typed.and_then(|typed| typed.shutdown_grace), &limits::SHUTDOWN_GRACE, "shutdown_grace");
+    let lease = time(typed.and_then(|typed| typed.lease), &limits::LEASE, "lease");
+    let limit = typed.and_then(|typed| typed.catch_up_limit);
+    let limit = count(limit, &limits::CATCH_UP, &at.key("catch_up_limit"), reader);
+    let retries = count(typed.and_then(|typed| typed.retries), &limits::RETRIES, &at.key("retries"), reader);
+    Defaults {
+        entry: EntryDefaults {
+            jitter: jitter.unwrap_or(Duration::ZERO),
+            catch_up: typed.and_then(|typed| typed.catch_up).unwrap_or(CatchUp::Once),
+            catch_up_limit: limit.unwrap_or(CATCH_UP_LIMIT),
+            overlap: typed.and_then(|typed| typed.overlap).unwrap_or(Overlap::Skip),
+        },
+        job: JobDefaults { timeout, retries },
+        shutdown_grace: grace.unwrap_or(SHUTDOWN_GRACE),
+        lease: lease.unwrap_or(LEASE),
+    }
+}
+
+fn resolve_logging(section: Option<&Part<file::Logging>>, folder: &Path, reader: &mut Reader<'_>) -> Logging {
+    let at = At::top().key("logging");
+    let typed = section.and_then(|section| reader.read_map::<file::Logging>(&section.value, &at));
+    let (level, format, stderr, file) = match typed {
+        Some(typed) => (typed.level, typed.format, typed.stderr, typed.file),
+        None => (None, None, None, None),
+    };
+    let level = level.unwrap_or_else(|| LEVEL.to_owned());
+    check_level(&level, &at.key("level"), reader);
+    if stderr == Some(false) && file.is_none() {
+        let finding = Finding::new("log lines would go nowhere");
+        reader.refuse(&at.key("stderr"), finding.expected("`stderr: true`, or a `file`"));
+    }
+    let at = at.key("file");
+    let file = file.and_then(|part| reader.read_map::<file::LogFile>(&part.value, &at)).map(|typed| {
+        if typed.directory.is_empty() {
+            reader.refuse(&at.key("directory"), Finding::new("found an empty text").expected("the path of a folder"));
+        }
+        let keep = count(typed.keep, &limits::LOG_FILES, &at.key("keep"), reader).unwrap_or(KEPT_LOG_FILES);
+        LogFile {
+            directory: folder.join(typed.directory),
+            rotation: typed.rotation.unwrap_or(Rotation::Daily),
+            keep: non_zero(keep),
+        }
+    });
+    let stderr = if stderr == Some(false) { Stderr::Off } else { Stderr::On };
+    Logging { level, format: format.unwrap_or(LogFormat::Text), stderr, file }
+}
+
+/// Checks a filter; a lone word that is no level would be taken for the name of a module, and nothing be logged.
+fn check_level(level: &str, at: &At, reader: &mut Reader<'_>) {
+    const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+    let is_word = level.chars().all(|c| c.is_ascii_alphanumeric());
+    let is_level = LEVELS.contains(&level.to_lowercase().as_str());
+    if is_word && !is_level || EnvFilter::try_new(level).is_err() {
+        let finding = Finding::new(format!("this is no log filter: {}", quote(level)));
+        let finding =
+            finding.expected("a level (error, warn, info, debug, trace) or a filter such as `info,sqlx=warn`");
+        reader.refuse(at, finding.nearest(level, LEVELS.iter().copied()));
+    }
+}

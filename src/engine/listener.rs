@@ -1,0 +1,39 @@
+//! The listener: rings when another process wrote a run or asked for a cancel.
+//!
+//! Only a short cut. A notification that is lost costs a few seconds: workers and heartbeats look by themselves.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+
+use super::Shared;
+use crate::ledger::CHANNEL;
+use crate::pg::connect::{Purpose, options};
+
+/// How long to wait before listening is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Listens for ever.
+pub async fn run(shared: Shared) {
+    loop {
+        if let Err(error) = listen(&shared).await {
+            tracing::debug!(%error, "not listening; trying again");
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn listen(shared: &Shared) -> Result<(), sqlx::Error> {
+    let connection = shared.config.borrow().control.connection.clone();
+    let options = options(&connection, "pgupkeep/listen", Purpose::Short)
+        .map_err(|error| sqlx::Error::Configuration(Box::new(error)))?;
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.listen(CHANNEL).await?;
+    shared.work.ring();
+    // `None` is a reconnection: something may have been missed, which the ring makes up for.
+    while let Ok(_notified) = listener.try_recv().await {
+        shared.work.ring();
+    }
+    Ok(())
+}

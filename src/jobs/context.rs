@@ -1,0 +1,350 @@
+//! What a job is given: a session to work in, a journal to write in, and the order to stop.
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{JobSpec, Measures, StepReport, WithError};
+use crate::fault::Fault;
+use crate::ledger::lease::Lease;
+use crate::ledger::step::{StepBegin, StepId};
+use crate::ledger::{Ledger, LedgerError};
+use crate::names::TargetName;
+use crate::pg::PgError;
+use crate::pg::progress::Progress;
+use crate::pg::session::{Server, Session, SessionError};
+use crate::pg::statement::Statement;
+use crate::policy::gate::{Stop, gate};
+use crate::run_state::StepOutcome;
+use crate::secret::Redactor;
+
+/// How a job failed.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The target failed.
+    #[error(transparent)]
+    Target(#[from] PgError),
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The run's own copy of `with:` is not understood by this binary.
+    #[error("the job's parameters are not understood: {0}")]
+    With(#[from] WithError),
+    /// We were told to stop.
+    #[error("{0}")]
+    Stopped(Stop),
+    /// The job found that it cannot be done.
+    #[error("{message}")]
+    Refused {
+        /// How this is handled.
+        fault: Fault,
+        /// What was found, and what to do.
+        message: String,
+    },
+}
+
+impl JobError {
+    /// The code that the program handles this by.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Target(error) => error.fault(),
+            Self::Ledger(error) => error.fault(),
+            Self::With(_) => Fault::Internal,
+            Self::Stopped(Stop::TimedOut) => Fault::Timeout,
+            Self::Stopped(_) => Fault::Interrupted,
+            Self::Refused { fault, .. } => *fault,
+        }
+    }
+}
+
+impl From<sqlx::Error> for JobError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Target(error.into())
+    }
+}
+
+/// Where a job's statements go on record.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The right to write about this attempt.
+    pub lease: Lease,
+    /// Cleans what goes on record.
+    pub redactor: Redactor,
+    /// How far the present statement is; read by the heartbeat.
+    pub progress: watch::Sender<Option<Progress>>,
+}
+
+/// Everything that a job may use.
+#[derive(Debug)]
+pub struct Context {
+    /// The target it is for.
+    pub target: TargetName,
+    /// The job; inside a sequence, the inner one.
+    pub spec: JobSpec,
+    /// When the run's first attempt began, by the control database's clock; `None` for a mere plan.
+    pub run_started_at: Option<jiff::Timestamp>,
+    /// The session to work in.
+    pub session: Session,
+    journal: Option<Journal>,
+    orders: watch::Receiver<Option<Stop>>,
+    closes: Option<Instant>,
+    open: Option<(StepId, i64)>,
+    ledger: Ledger,
+    inside: Option<Inside>,
+}
+
+/// What a sequence's context holds while one of its jobs works.
+#[derive(Debug)]
+struct Inside {
+    outer: JobSpec,
+    deadline: Option<Instant>,
+}
+
+impl Context {
+    /// A context that can plan and perform.
+    pub fn new(
+        (target, spec): (TargetName, JobSpec),
+        run_started_at: jiff::Timestamp,
+        session: Session,
+        journal: Journal,
+        orders: watch::Receiver<Option<Stop>>,
+        closes: Option<Instant>,
+    ) -> Self {
+        let (ledger, journal) = (journal.ledger.clone(), Some(journal));
+        let run_started_at = Some(run_started_at);
+        Self { target, spec, run_started_at, session, journal, orders, closes, open: None, ledger, inside: None }
+    }
+
+    /// A context that can only plan: it has no journal, so it sends nothing.
+    pub fn for_plan((target, spec): (TargetName, JobSpec), session: Session, ledger: Ledger) -> Self {
+        let (_, orders) = watch::channel(None);
+        let (journal, closes, open, inside) = (None, None, None, None);
+        Self { target, spec, run_started_at: None, session, journal, orders, closes, open, ledger, inside }
+    }
+
+    /// What the target is.
+    pub const fn server(&self) -> Server {
+        self.session.server
+    }
+
+    /// The connection for reading facts: 15 s for a statement, 3 s for a lock, never inside a transaction.
+    ///
+    /// # Errors
+    /// When it has to be opened anew and cannot.
+    pub async fn reader(&mut self) -> Result<&mut sqlx::PgConnection, JobError> {
+        Ok(self.session.reader().await?)
+    }
+
+    /// Whether the next step may begin.
+    ///
+    /// # Errors
+    /// [`JobError::Stopped`] with the reason.
+    pub fn gate(&self) -> Result<(), JobError> {
+        let now = Instant::now();
+        gate(self.orders.borrow().as_ref(), self.closes, now).map_err(JobError::Stopped)?;
+        match self.deadline() {
+            Some(deadline) if now >= deadline => Err(JobError::Stopped(Stop::TimedOut)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits between two looks at the world, or until the order to stop.
+    ///
+    /// # Errors
+    /// [`JobError::Stopped`] with the reason.
+    pub async fn pause(&mut self, length: std::time::Duration) -> Result<(), JobError> {
+        let mut orders = self.orders.clone();
+        tokio::select! {
+            () = tokio::time::sleep(length) => self.gate(),
+            stop = ordered(&mut orders, self.deadline()) => Err(JobError::Stopped(stop)),
+        }
+    }
+
+    /// Puts a statement on record and sends it; its row stays open until [`Context::settle`].
+    ///
+    /// # Errors
+    /// When it could not be put on record, then it was not sent; when it failed or was stopped, then its row says so.
+    pub async fn send(&mut self, step: &str, statement: &Statement) -> Result<u64, JobError> {
+        self.gate()?;
+        let journal = self.journal()?.clone();
+        let id = journal.begin(&self.spec, step, Some(statement.as_str())).await?;
+        let (mut orders, deadline) = (self.orders.clone(), self.deadline());
+        let progress = journal.progress.clone();
+        let stop = async move {
+            ordered(&mut orders, deadline).await;
+        };
+        let sent = self.session.send(statement, stop, |seen| progress.send_modify(|slot| *slot = Some(seen))).await;
+        progress.send_modify(|slot| *slot = None);
+        let (error, outcome) = match sent {
+            Ok(rows) => {
+                self.open = Some((id, i64::try_from(rows).unwrap_or(i64::MAX)));
+                return Ok(rows);
+            }
+            Err(SessionError::Stopped) => {
+                let stop = self.orders.borrow().clone().unwrap_or(Stop::TimedOut);
+                (JobError::Stopped(stop), StepOutcome::Cancelled)
+            }
+            Err(SessionError::Pg(error)) => {
+                let lost = error.fault() == Fault::Unreachable;
+                (JobError::Target(error), if lost { StepOutcome::Lost } else { StepOutcome::Failed })
+            }
+        };
+        journal.end(id, outcome, &Measures::default(), Some(&error.to_string())).await?;
+        Err(error)
+    }
+
+    /// Closes the step's row with what became of it; writes a row for a step that sent nothing.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn settle(&mut self, step: &str, report: &StepReport) -> Result<(), JobError> {
+        let (outcome, measures, reason) = match report {
+            StepReport::Done(measures) => (StepOutcome::Done, measures, None),
+            StepReport::NotDone { reason, measures, .. } => (StepOutcome::NotDone, measures, Some(reason.as_str())),
+        };
+        let mut measures = measures.clone();
+        let journal = self.journal()?.clone();
+        let id = match self.open.take() {
+            Some((id, rows)) => {
+                measures.rows = measures.rows.or(Some(rows));
+                id
+            }
+            None => journal.begin(&self.spec, step, None).await?,
+        };
+        journal.end(id, outcome, &measures, reason).await
+    }
+
+    /// Closes the row that a step left open because it failed after its statement had ended well.
+    ///
+    /// Without this the row would be closed by whatever step comes next, with that one's report.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn abandon(&mut self, error: &JobError) -> Result<(), JobError> {
+        let Some((id, rows)) = self.open.take() else { return Ok(()) };
+        let outcome = match error {
+            JobError::Stopped(_) => StepOutcome::Cancelled,
+            _ => StepOutcome::NotDone,
+        };
+        let measures = Measures { rows: Some(rows), ..Measures::default() };
+        let error = format!("the statement ended, but what it did could not be checked: {error}");
+        let journal = self.journal()?.clone();
+        journal.end(id, outcome, &measures, Some(&error)).await
+    }
+
+    /// Turns to a job of a sequence, until [`Context::leave`]: rows carry its name, its own `timeout` limits it.
+    pub fn enter(&mut self, inner: &JobSpec) {
+        let deadline = inner.timeout().and_then(|timeout| Instant::now().checked_add(timeout));
+        let outer = std::mem::replace(&mut self.spec, inner.clone());
+        self.inside = Some(Inside { outer, deadline });
+    }
+
+    /// Turns back to the sequence.
+    pub fn leave(&mut self) {
+        if let Some(Inside { outer, .. }) = self.inside.take() {
+            self.spec = outer;
+        }
+    }
+
+    /// How long ago the present job's work began, its run's earlier attempts included; `None` for a mere plan.
+    ///
+    /// Inside a sequence that is when the job before it was done. By the control database's clock.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn job_age(&self) -> Result<Option<std::time::Duration>, JobError> {
+        let Some(journal) = &self.journal else { return Ok(None) };
+        let sequence = self.inside.as_ref().map(|inside| inside.outer.name.as_str());
+        Ok(Some(journal.ledger.job_age(&journal.lease, sequence).await?))
+    }
+
+    /// The steps of the present job that earlier attempts at this run have settled as done without a statement of
+    /// their own; a sequence asks for its inner jobs.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn steps_done(&self) -> Result<Vec<String>, JobError> {
+        match &self.journal {
+            Some(journal) => Ok(journal.ledger.steps_done(&journal.lease, self.spec.name.as_str()).await?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The ledger, for the jobs that look after it.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.inside.as_ref().and_then(|inside| inside.deadline)
+    }
+
+    fn journal(&self) -> Result<&Journal, JobError> {
+        self.journal.as_ref().ok_or_else(|| JobError::Refused {
+            fault: Fault::Internal,
+            message: "a plan must not send statements; nothing was sent".to_owned(),
+        })
+    }
+}
+
+/// Waits for the order to stop or the inner job's deadline; for ever when there is neither.
+async fn ordered(orders: &mut watch::Receiver<Option<Stop>>, deadline: Option<Instant>) -> Stop {
+    let order = async {
+        match orders.wait_for(Option::is_some).await.map(|order| order.clone()) {
+            Ok(Some(stop)) => stop,
+            _ => std::future::pending().await,
+        }
+    };
+    let timed_out = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+        Stop::TimedOut
+    };
+    tokio::select! {
+        biased;
+        stop = order => stop,
+        stop = timed_out => stop,
+    }
+}
+
+impl Journal {
+    async fn begin(&self, spec: &JobSpec, step: &str, statement: Option<&str>) -> Result<StepId, JobError> {
+        let (step, statement) = (self.redactor.clean(step), statement.map(|text| self.redactor.clean(text)));
+        let begin = StepBegin { job: spec.name.as_str(), step: &step, statement: statement.as_deref() };
+        self.insist(|| self.ledger.begin_step(&self.lease, begin)).await
+    }
+
+    async fn end(
+        &self,
+        id: StepId,
+        outcome: StepOutcome,
+        measures: &Measures,
+        error: Option<&str>,
+    ) -> Result<(), JobError> {
+        let error = error.map(|error| self.redactor.clean(error));
+        self.insist(|| self.ledger.end_step(id, outcome, measures, error.as_deref())).await
+    }
+
+    /// Writes, and while the control database is away tries again for as long as a lease lasts.
+    async fn insist<T, F: Future<Output = Result<T, LedgerError>>>(
+        &self,
+        write: impl Fn() -> F,
+    ) -> Result<T, JobError> {
+        let patience = Instant::now() + INSIST;
+        loop {
+            match write().await {
+                Err(error) if error.is_passing() && Instant::now() < patience => {
+                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+}
+
+/// How long a write to the ledger is tried while the control database is away; the heartbeat stops a run sooner when
+/// its lease is over.
+const INSIST: std::time::Duration = std::time::Duration::from_secs(60);

@@ -1,0 +1,147 @@
+//! One loop for every kind: plan, then for each step gate, perform, report.
+
+use serde_json::Value;
+
+use super::context::{Context, JobError};
+use super::{Job, OnFailure, StepReport, parse_with};
+use crate::fault::Fault;
+use crate::policy::gate::Stop;
+
+/// How driving a job ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finish {
+    /// How it ended.
+    pub end: End,
+    /// Steps done.
+    pub done: u32,
+    /// Steps planned.
+    pub planned: u32,
+    /// What went wrong, one sentence a step, in order.
+    pub problems: Vec<String>,
+    /// The code that the run is handled by: the one that a retry helps most.
+    pub fault: Option<Fault>,
+}
+
+/// How driving a job ended, before retries are thought of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Everything planned is done; an empty plan too.
+    Succeeded,
+    /// Some of what was planned is not done.
+    Partial,
+    /// Nothing could be done.
+    Failed,
+    /// It was told to stop.
+    Stopped(Stop),
+}
+
+impl Finish {
+    /// Everything that went wrong, in one text.
+    pub fn error(&self) -> Option<String> {
+        (!self.problems.is_empty()).then(|| self.problems.join("; "))
+    }
+
+    fn failed(error: &JobError) -> Self {
+        let (end, fault) = match error {
+            JobError::Stopped(stop) => (End::Stopped(stop.clone()), None),
+            other => (End::Failed, Some(other.fault())),
+        };
+        Self { end, done: 0, planned: 0, problems: vec![error.to_string()], fault }
+    }
+}
+
+/// Reads the run's copy of `with:`, then drives the job.
+pub async fn drive_spec<J: Job>(with: &Value, cx: &mut Context) -> Finish {
+    match parse_with::<J>(with) {
+        Ok(job) => drive(&job, cx).await,
+        Err(error) => Finish::failed(&error.into()),
+    }
+}
+
+/// Plans, and performs step by step until the plan is done or something says stop.
+pub async fn drive<J: Job>(job: &J, cx: &mut Context) -> Finish {
+    let steps = match job.plan(cx).await {
+        Ok(steps) => steps,
+        Err(error) => return Finish::failed(&error),
+    };
+    let planned = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+    tracing::info!(steps = planned, "{}", if planned == 0 { "nothing to do" } else { "planned" });
+    let mut finish = Finish { end: End::Succeeded, done: 0, planned, problems: Vec::new(), fault: None };
+    let mut failures = 0_u32;
+    for step in &steps {
+        let name = step.to_string();
+        match perform(job, step, &name, cx).await {
+            Ok(StepReport::Done(_)) => finish.done += 1,
+            Ok(StepReport::NotDone { reason, fault, .. }) => {
+                finish.note(format!("{name}: {reason}"), fault);
+                if job.on_failure() == OnFailure::Stop {
+                    break;
+                }
+            }
+            Err(JobError::Stopped(stop)) => {
+                finish.problems.push(format!("{stop}: {} of {planned} steps done", finish.done));
+                finish.end = End::Stopped(stop);
+                return finish;
+            }
+            Err(error) => {
+                failures += 1;
+                finish.note(format!("{name}: {error}"), error.fault());
+                if ends_the_attempt(&error) || !cx.session.is_usable() || job.on_failure() == OnFailure::Stop {
+                    break;
+                }
+            }
+        }
+    }
+    finish.end = match (finish.done, failures) {
+        (done, _) if done == planned => End::Succeeded,
+        (0, 1..) => End::Failed,
+        _ => End::Partial,
+    };
+    finish
+}
+
+async fn perform<J: Job>(job: &J, step: &J::Step, name: &str, cx: &mut Context) -> Result<StepReport, JobError> {
+    cx.gate()?;
+    let started = tokio::time::Instant::now();
+    tracing::debug!(step = name, "step begins");
+    let result = job.perform(step, cx).await;
+    let elapsed = humantime::format_duration(std::time::Duration::from_millis(
+        u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    ));
+    match &result {
+        Ok(report) => {
+            cx.settle(name, report).await?;
+            match report {
+                StepReport::Done(_) => tracing::info!(step = name, %elapsed, "step done"),
+                StepReport::NotDone { reason, .. } => tracing::warn!(step = name, %elapsed, reason, "step not done"),
+            }
+        }
+        Err(error) => {
+            cx.abandon(error).await?;
+            match error {
+                JobError::Stopped(stop) => tracing::info!(step = name, %elapsed, %stop, "step stopped"),
+                error => tracing::warn!(step = name, %elapsed, fault = %error.fault(), %error, "step failed"),
+            }
+        }
+    }
+    result
+}
+
+/// Whether the next step would only fail in the same way.
+fn ends_the_attempt(error: &JobError) -> bool {
+    matches!(error, JobError::Ledger(_))
+        || matches!(
+            error.fault(),
+            Fault::Unreachable | Fault::ReadOnly | Fault::Login | Fault::DiskFull | Fault::Corrupt
+        )
+}
+
+impl Finish {
+    fn note(&mut self, problem: String, fault: Fault) {
+        self.problems.push(problem);
+        let hopeful = |fault| crate::policy::retry::back_off(fault, 0, u32::MAX).is_some();
+        if self.fault.is_none_or(|known| !hopeful(known) && hopeful(fault)) {
+            self.fault = Some(fault);
+        }
+    }
+}

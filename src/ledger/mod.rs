@@ -1,0 +1,213 @@
+//! The ledger: our own tables in the control database, one verb a function.
+//!
+//! Every verb takes a connection from a small pool, works for a short time and gives it back. One whose use did not
+//! end well is closed, never pooled. Time is the database's clock throughout, so that daemons agree on it.
+
+pub mod daemon;
+pub mod history;
+pub mod lease;
+pub mod migrate;
+pub mod outbox;
+pub mod rescue;
+pub mod retention;
+pub mod run;
+pub mod schedule;
+pub mod step;
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, PgPoolOptions};
+use sqlx::{PgPool, Postgres};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::Connection;
+use crate::fault::Fault;
+use crate::pg::PgError;
+use crate::pg::connect::{CONNECT_TIMEOUT, Purpose, options, within};
+
+/// The channel on which the ledger says that something is to be looked at; it carries no data.
+pub const CHANNEL: &str = "pgupkeep";
+
+/// How long a verb may take.
+const VERB_LIMIT: Duration = Duration::from_secs(10);
+
+/// A verb that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The control database failed, or is away.
+    #[error("the control database: {0}")]
+    Pg(#[from] PgError),
+    /// There are no tables of ours yet.
+    #[error("the control database holds no ledger yet; run `pgupkeep migrate` or start the daemon")]
+    NoLedger,
+    /// The tables are older than this binary.
+    #[error("the ledger has version {found}, this binary wants {wanted}; run `pgupkeep migrate` or start the daemon")]
+    TooOld {
+        /// The newest migration that was applied.
+        found: i64,
+        /// The newest one that this binary knows.
+        wanted: i64,
+    },
+    /// The tables are newer than this binary.
+    #[error(
+        "the ledger has version {found}, newer than the {known} that this binary knows; nothing was changed; \
+         install the pgupkeep that made it, or a later one"
+    )]
+    TooNew {
+        /// The newest migration that was applied.
+        found: i64,
+        /// The newest one that this binary knows.
+        known: i64,
+    },
+    /// An applied migration is not the one that this binary holds.
+    #[error("migration {0} of the ledger was changed after it had been applied; nothing was changed")]
+    Altered(i64),
+    /// Somebody else is applying migrations and does not come to an end.
+    #[error("another session has held the migration lock for {}; nothing was changed", humantime::format_duration(*.0))]
+    MigrationLocked(Duration),
+    /// A row holds something that this binary does not understand.
+    #[error("a row of the ledger cannot be read: {0}")]
+    Row(String),
+    /// The run was given to somebody else, or ended, since it was claimed.
+    #[error("the lease on run {0} is no longer ours; nothing was recorded")]
+    LeaseLost(uuid::Uuid),
+}
+
+impl LedgerError {
+    /// The code that the program handles this by.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Pg(error) => error.fault(),
+            Self::MigrationLocked(_) => Fault::Locked,
+            Self::NoLedger | Self::TooOld { .. } | Self::TooNew { .. } | Self::Altered(_) => Fault::Statement,
+            Self::Row(_) | Self::LeaseLost(_) => Fault::Internal,
+        }
+    }
+
+    /// Whether waiting helps: the control database is away, or is a standby for now.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.fault(), Fault::Unreachable | Fault::ReadOnly | Fault::Exhausted | Fault::Locked)
+    }
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Pg(error.into())
+    }
+}
+
+/// A row whose words are not ours.
+pub(crate) fn odd(error: impl std::fmt::Display) -> LedgerError {
+    LedgerError::Row(error.to_string())
+}
+
+/// Whether the control database answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It answered last time.
+    Up,
+    /// It has not answered since then.
+    Down(Instant),
+}
+
+/// The control database, reached through a small pool.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pool: PgPool,
+    reach: watch::Sender<Reach>,
+}
+
+impl Ledger {
+    /// A ledger behind a connection; nothing is contacted yet.
+    ///
+    /// # Errors
+    /// When the connection's settings cannot be used.
+    pub fn new(connection: &Connection, name: &str) -> Result<Self, LedgerError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(4)
+            .min_connections(0)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .idle_timeout(Duration::from_secs(300))
+            .connect_lazy_with(options(connection, name, Purpose::Short)?);
+        Ok(Self { pool, reach: watch::Sender::new(Reach::Up) })
+    }
+
+    /// Whether the control database answers, for those who want to wait.
+    pub fn reach(&self) -> watch::Receiver<Reach> {
+        self.reach.subscribe()
+    }
+
+    /// Closes the pool, without waiting for long.
+    pub async fn close(&self) {
+        let _ended = tokio::time::timeout(Duration::from_secs(2), self.pool.close()).await;
+    }
+
+    /// Takes a connection that is closed again unless [`Lent::give_back`] is called.
+    async fn lend(&self) -> Result<Lent, LedgerError> {
+        let taken = self.pool.acquire().await.map_err(PgError::from);
+        self.note(taken.as_ref().err());
+        Ok(Lent(Some(taken?)))
+    }
+
+    /// Waits for a statement, at most [`VERB_LIMIT`], and notes whether the control database is there.
+    async fn answer<T>(&self, statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, LedgerError> {
+        let answer = within(VERB_LIMIT, statement).await;
+        self.note(answer.as_ref().err());
+        Ok(answer?)
+    }
+
+    /// Says once that the control database went away, and once that it is back.
+    fn note(&self, error: Option<&PgError>) {
+        let down = error.filter(|error| error.fault() == Fault::Unreachable);
+        self.reach.send_if_modified(|reach| match (*reach, down) {
+            (Reach::Up, Some(error)) => {
+                tracing::warn!(%error, "the control database is away; waiting for it");
+                *reach = Reach::Down(Instant::now());
+                true
+            }
+            (Reach::Down(since), None) => {
+                let away = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
+                tracing::info!(%away, "the control database is back");
+                *reach = Reach::Up;
+                true
+            }
+            _ => false,
+        });
+    }
+}
+
+/// A connection on loan; dropped, it is closed.
+struct Lent(Option<PoolConnection<Postgres>>);
+
+impl Lent {
+    /// Puts it back into the pool, after a use that ended well.
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // Detached from the pool and dropped, the socket closes at once; the server then rolls back.
+        drop(self.0.take().map(PoolConnection::detach));
+    }
+}
+
+impl Deref for Lent {
+    type Target = PgConnection;
+
+    #[expect(clippy::expect_used, reason = "the connection is taken only where self is consumed")]
+    fn deref(&self) -> &PgConnection {
+        self.0.as_ref().expect("a loan holds its connection until it ends")
+    }
+}
+
+impl DerefMut for Lent {
+    #[expect(clippy::expect_used, reason = "the connection is taken only where self is consumed")]
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.0.as_mut().expect("a loan holds its connection until it ends")
+    }
+}

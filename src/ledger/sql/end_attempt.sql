@@ -1,0 +1,33 @@
+-- end_attempt: only the lease's holder; the attempt, the run and what people must be told end together.
+-- $1 run, $2 token, $3 outcome or null for the queue, $4 delay in seconds, $5 reason, $6 error, $7 fault,
+-- $8 failures, $9 losses, $10 the attempt's outcome, $11 steps done, $12 steps planned.
+with ended as (
+    update pgupkeep.run
+       set state = case when $3::text is null then 'queued' else 'finished' end,
+           outcome = $3, reason = $5, error = $6, fault = $7,
+           failures = failures + $8, losses = losses + $9,
+           eligible_at = case when $3::text is null then clock_timestamp() + make_interval(secs => $4) else eligible_at end,
+           finished_at = case when $3::text is not null then clock_timestamp() end,
+           lease_token = null, lease_until = null, progress = null
+     where run_id = $1 and lease_token = $2 and state = 'running'
+    returning run_id, job, target, outcome, reason, error, due_at, attempts
+), attempt_ended as (
+    update pgupkeep.attempt a
+       set finished_at = clock_timestamp(), outcome = $10, error = coalesce($6, case when $3::text is null then $5 end), fault = $7,
+           steps_done = $11, steps_planned = $12
+      from ended e where a.run_id = e.run_id and a.lease_token = $2
+), steps_ended as (
+    update pgupkeep.step s
+       set finished_at = clock_timestamp(), outcome = 'lost',
+           error = 'the worker could not learn how it ended'
+      from ended e where s.run_id = e.run_id and s.finished_at is null
+), told as (
+    insert into pgupkeep.outbox (run_id, subject, body)
+    select run_id, format('%s on %s %s: %s', job, target, outcome, coalesce(error, reason, 'no reason recorded')),
+           jsonb_build_object('run_id', run_id, 'job', job, 'target', target, 'outcome', outcome, 'due_at', due_at,
+                              'error', coalesce(error, reason))
+      from ended where outcome in ('partial', 'failed', 'timed_out', 'lost', 'missed')
+), rung as (
+    select pg_notify('pgupkeep', '') from ended
+)
+select count(*) from ended left join rung on true

@@ -1,0 +1,2 @@
+-- take_claim_turn: one claimer at a time; tried, never waited for.
+select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('pgupkeep claim', 0))

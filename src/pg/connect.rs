@@ -1,0 +1,82 @@
+//! How a connection of ours begins: its name, its time limits and what the server shall do when we vanish.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection as _};
+
+use super::PgError;
+use crate::config::Connection;
+
+/// How long a connection may take to be made.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Settings of every session of ours.
+///
+/// `client_connection_check_interval` (PostgreSQL 14+) makes the server notice within a second that we died while
+/// it works; the keepalives do the same for a network that went silent. Both leave nothing of ours running behind.
+const EVERY_SESSION: &[(&str, &str)] = &[
+    ("client_connection_check_interval", "1s"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("DateStyle", "ISO"),
+];
+
+/// What a connection is for, which decides its time limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Short reads and writes: nothing may wait or run for long.
+    Short,
+    /// A run's own statements: the run's deadline is the limit, not the server's settings.
+    Work,
+}
+
+/// The driver's options for a connection, or why its settings cannot be used.
+///
+/// # Errors
+/// When the URL is not one that the driver takes; the text names no part of it.
+pub fn options(connection: &Connection, name: &str, purpose: Purpose) -> Result<PgConnectOptions, PgError> {
+    let url = url::Url::parse(connection.url.expose())
+        .map_err(|error| PgError::Settings(sqlx::Error::Configuration(Box::new(error))))?;
+    let mut options = PgConnectOptions::from_url(&url).map_err(PgError::from)?;
+    if let Some(password) = &connection.password {
+        options = options.password(password.expose());
+    }
+    let limits: &[(&str, &str)] = match purpose {
+        Purpose::Short => &[
+            ("statement_timeout", "15s"),
+            ("lock_timeout", "3s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("default_transaction_isolation", "read committed"),
+            ("search_path", "pg_catalog"),
+        ],
+        Purpose::Work => &[
+            ("statement_timeout", "0"),
+            ("lock_timeout", "0"),
+            ("idle_in_transaction_session_timeout", "0"),
+            ("default_transaction_isolation", "read committed"),
+        ],
+    };
+    Ok(options.application_name(name).options(EVERY_SESSION.iter().chain(limits).copied()).disable_statement_logging())
+}
+
+/// Opens a connection.
+///
+/// # Errors
+/// When it cannot be made within [`CONNECT_TIMEOUT`], or the server refuses the login.
+pub async fn connect(connection: &Connection, name: &str, purpose: Purpose) -> Result<PgConnection, PgError> {
+    let options = options(connection, name, purpose)?;
+    within(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await
+}
+
+/// Waits for a statement for so long and no longer.
+///
+/// # Errors
+/// The statement's own, or [`PgError::Stalled`]; the connection must then not be used again.
+pub async fn within<T>(limit: Duration, statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, PgError> {
+    match tokio::time::timeout(limit, statement).await {
+        Ok(result) => result.map_err(PgError::from),
+        Err(_) => Err(PgError::Stalled(limit)),
+    }
+}

@@ -1,0 +1,90 @@
+//! What a PostgreSQL server, or the way to it, said when something failed.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgDatabaseError;
+
+use crate::fault::Fault;
+
+/// A failure of a statement or of a connection.
+///
+/// The driver's own text is not shown for server errors: it ends in a line number of the server's C source.
+#[derive(Debug, thiserror::Error)]
+pub enum PgError {
+    /// The server answered with an error.
+    #[error("{message}{} (SQLSTATE {code})", detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default())]
+    Server {
+        /// The five characters of the SQLSTATE.
+        code: String,
+        /// The server's primary message.
+        message: String,
+        /// Its detail line.
+        detail: Option<String>,
+        /// Its hint line.
+        hint: Option<String>,
+    },
+    /// The connection could not be made, or broke.
+    #[error("the connection failed: {0}")]
+    Connection(#[source] sqlx::Error),
+    /// The URL or its TLS settings cannot be used.
+    #[error("the connection settings cannot be used: {0}")]
+    Settings(#[source] sqlx::Error),
+    /// Nothing came back in time.
+    #[error("the server did not answer within {}", humantime::format_duration(*.0))]
+    Stalled(Duration),
+    /// The answer was not what the statement asks for.
+    #[error("unexpected answer from the server: {0}")]
+    Answer(#[source] sqlx::Error),
+}
+
+impl PgError {
+    /// The code that the program handles this by.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Server { code, .. } => Fault::from_sqlstate(code),
+            Self::Connection(_) | Self::Stalled(_) => Fault::Unreachable,
+            Self::Settings(_) => Fault::Login,
+            Self::Answer(_) => Fault::Internal,
+        }
+    }
+
+    /// The SQLSTATE, where the server gave one.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Server { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    /// What to do next: the server's own hint where it gave one.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Server { hint: Some(hint), .. } => hint.clone(),
+            _ => self.fault().hint().to_owned(),
+        }
+    }
+}
+
+impl From<sqlx::Error> for PgError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(ref server) => match server.try_downcast_ref::<PgDatabaseError>() {
+                Some(server) => Self::Server {
+                    code: server.code().to_owned(),
+                    message: server.message().to_owned(),
+                    detail: server.detail().map(str::to_owned),
+                    hint: server.hint().map(str::to_owned),
+                },
+                None => Self::Answer(error),
+            },
+            sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) => Self::Settings(error),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Connection(error),
+            _ => Self::Answer(error),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The working session: the one connection that does a run's work and holds its advisory locks.
+//!
+//! Because the locks and the statements live in the same server process, the guard against a second copy of the
+//! work ends exactly when the work does, whoever dies first. Locks are only ever tried: a session that *waits* for an
+//! advisory lock holds a snapshot, and so blocks every concurrent index build in its database.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Executor as _};
+
+use super::PgError;
+use super::connect::{Purpose, connect, within};
+use super::progress::{Progress, look};
+use super::statement::Statement;
+use crate::config::Connection;
+use crate::fault::Fault;
+
+/// How long a short question may stay unanswered.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How often a working session is looked at from outside.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a statement that we cancelled may take to end before the session is given up.
+const CANCEL_LIMIT: Duration = Duration::from_secs(10);
+/// How long the server may say that our session is idle, or may not answer at all, before the session is given up.
+const LOST_AFTER: Duration = Duration::from_secs(15);
+
+/// How a statement failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The statement or the connection failed.
+    #[error(transparent)]
+    Pg(#[from] PgError),
+    /// We were told to stop, and the server confirmed that the statement ended.
+    #[error("stopped before it ended")]
+    Stopped,
+}
+
+/// What the server is, as it said when the session began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server {
+    /// `server_version_num`, such as 160004.
+    pub version: i32,
+    /// Whether it is a standby.
+    pub in_recovery: bool,
+}
+
+impl Server {
+    /// The major version, such as 16.
+    pub const fn major(self) -> i32 {
+        self.version / 10_000
+    }
+}
+
+/// A direct connection of one run, seen from outside by a second one.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+    name: String,
+    /// `None` once the session was given up.
+    work: Option<PgConnection>,
+    /// The second connection: reads facts, looks at the first, cancels it.
+    reader: Option<PgConnection>,
+    /// The server process that works for us.
+    pub pid: i32,
+    /// When that process began; with the pid it names the session for good.
+    pub backend_start: DateTime<Utc>,
+    /// What the server is.
+    pub server: Server,
+}
+
+impl Session {
+    /// Opens a session under the given `application_name`.
+    ///
+    /// # Errors
+    /// When the target cannot be reached or refuses the login.
+    pub async fn open(connection: &Connection, name: &str) -> Result<Self, PgError> {
+        let mut work = connect(connection, name, Purpose::Work).await?;
+        let row = sqlx::query_as::<_, (i32, DateTime<Utc>, i32, bool)>(include_str!("sql/introduce_session.sql"));
+        let (pid, backend_start, version, in_recovery) = within(ANSWER_LIMIT, row.fetch_one(&mut work)).await?;
+        Ok(Self {
+            connection: connection.clone(),
+            name: name.to_owned(),
+            work: Some(work),
+            reader: None,
+            pid,
+            backend_start,
+            server: Server { version, in_recovery },
+        })
+    }
+
+    /// Tries to take every lock; gives back the first key that somebody else holds, and then holds none.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn try_locks(&mut self, keys: &[String]) -> Result<Option<String>, PgError> {
+        let work = self.work.as_mut().ok_or_else(gone)?;
+        let query = sqlx::query_as::<_, (String, bool)>(include_str!("sql/try_locks.sql")).bind(keys);
+        let rows = within(ANSWER_LIMIT, query.fetch_all(&mut *work)).await?;
+        let busy = rows.into_iter().find_map(|(key, taken)| (!taken).then_some(key));
+        if busy.is_some() {
+            self.unlock().await?;
+        }
+        Ok(busy)
+    }
+
+    /// Gives every advisory lock back.
+    ///
+    /// # Errors
+    /// When the server cannot be asked; the locks then end with the session.
+    pub async fn unlock(&mut self) -> Result<(), PgError> {
+        let work = self.work.as_mut().ok_or_else(gone)?;
+        within(ANSWER_LIMIT, work.execute("select pg_catalog.pg_advisory_unlock_all()")).await.map(drop)
+    }
+
+    /// The connection for reading facts: short time limits, never inside a transaction.
+    ///
+    /// # Errors
+    /// When it has to be opened anew and cannot.
+    pub async fn reader(&mut self) -> Result<&mut PgConnection, PgError> {
+        reader(&mut self.reader, &self.connection, &self.name).await
+    }
+
+    /// Forgets the reading connection, so that the next use opens a new one.
+    pub fn drop_reader(&mut self) {
+        self.reader = None;
+    }
+
+    /// Sends a statement and waits for its end, the order to stop, or the loss of the session.
+    ///
+    /// Dropping a future does not stop a statement on the server; so the order to stop cancels it there and waits
+    /// for the server to say that it ended.
+    ///
+    /// # Errors
+    /// The statement's own failure, [`SessionError::Stopped`], or that the session is lost.
+    pub async fn send(
+        &mut self,
+        statement: &Statement,
+        stop: impl Future<Output = ()>,
+        on_progress: impl Fn(Progress),
+    ) -> Result<u64, SessionError> {
+        let Self { connection, name, work: slot, reader: watch, pid, backend_start, .. } = self;
+        let mut conn = slot.take().ok_or_else(gone)?;
+        let (ended, usable) = {
+            let mut work = std::pin::pin!(conn.execute(sqlx::raw_sql(statement.to_sql())));
+            tokio::select! {
+                biased;
+                result = &mut work => (result.map_err(PgError::from).map_err(SessionError::from), true),
+                () = stop => {
+                    let cancelled = cancel(connection, *pid, *backend_start).await;
+                    match tokio::time::timeout(CANCEL_LIMIT, &mut work).await {
+                        Ok(Ok(result)) => (Ok(result), true),
+                        Ok(Err(error)) => {
+                            let error = PgError::from(error);
+                            // Once the server said that it took the cancellation, none is on its way any more,
+                            // and the session can go on to the next job of a sequence.
+                            let interrupted = error.fault() == Fault::Interrupted;
+                            let stopped = interrupted || error.fault() == Fault::Unreachable;
+                            (Err(if stopped { SessionError::Stopped } else { error.into() }), interrupted)
+                        }
+                        Err(_) => (Err(cancelled.err().map_or(SessionError::Stopped, SessionError::from)), false),
+                    }
+                }
+                lost = watch_over(watch, connection, name, (*pid, *backend_start), on_progress) => {
+                    (Err(lost.into()), false)
+                }
+            }
+        };
+        let usable = usable && !matches!(&ended, Err(SessionError::Pg(error)) if error.fault() == Fault::Unreachable);
+        if usable {
+            *slot = Some(conn);
+        }
+        ended.map(|result| result.rows_affected())
+    }
+
+    /// Undoes what an operator's statement may have left behind: an open transaction, settings, roles, cursors,
+    /// temporary tables. The advisory locks stay.
+    ///
+    /// # Errors
+    /// When the server does not answer as it should; the session is then given up.
+    pub async fn reset(&mut self) -> Result<(), PgError> {
+        let mut conn = self.work.take().ok_or_else(gone)?;
+        within(ANSWER_LIMIT, conn.execute(sqlx::raw_sql(include_str!("sql/reset_session.sql")))).await?;
+        self.work = Some(conn);
+        Ok(())
+    }
+
+    /// Whether the session can still be used.
+    pub fn is_usable(&self) -> bool {
+        self.work.is_some()
+    }
+
+    /// Ends both connections politely, without waiting for long.
+    pub async fn close(self) {
+        for conn in [self.work, self.reader].into_iter().flatten() {
+            // A server that does not answer has nothing left to be told.
+            let _ended = tokio::time::timeout(Duration::from_secs(2), conn.close()).await;
+        }
+    }
+}
+
+fn gone() -> PgError {
+    PgError::Connection(sqlx::Error::WorkerCrashed)
+}
+
+async fn reader<'a>(
+    slot: &'a mut Option<PgConnection>,
+    connection: &Connection,
+    name: &str,
+) -> Result<&'a mut PgConnection, PgError> {
+    let conn = match slot.take() {
+        Some(conn) => conn,
+        None => connect(connection, name, Purpose::Short).await?,
+    };
+    Ok(slot.insert(conn))
+}
+
+/// Cancels what a session of ours is doing, through a connection made for it.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn cancel(connection: &Connection, pid: i32, backend_start: DateTime<Utc>) -> Result<(), PgError> {
+    let mut conn = connect(connection, "pgupkeep/cancel", Purpose::Short).await?;
+    let query = sqlx::query(include_str!("sql/cancel_session.sql")).bind(pid).bind(backend_start);
+    within(ANSWER_LIMIT, query.execute(&mut conn)).await.map(drop)
+}
+
+/// Looks at a working session from outside until it is lost; reports progress on the way.
+///
+/// A connection that went silent looks to us like a long statement. The server knows better: the session is lost
+/// when it is gone from `pg_stat_activity`, or sits there idle, or when nobody could be asked for [`LOST_AFTER`].
+async fn watch_over(
+    slot: &mut Option<PgConnection>,
+    connection: &Connection,
+    name: &str,
+    (pid, backend_start): (i32, DateTime<Utc>),
+    on_progress: impl Fn(Progress),
+) -> PgError {
+    let mut answered = tokio::time::Instant::now();
+    let mut absent = 0_u8;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let seen = match reader(slot, connection, name).await {
+            Ok(conn) => look(conn, pid, backend_start).await,
+            Err(error) => Err(error),
+        };
+        match seen {
+            Ok(Some(seen)) => {
+                answered = tokio::time::Instant::now();
+                absent = 0;
+                if seen.state.as_deref() == Some("idle") && seen.state_seconds > LOST_AFTER.as_secs_f64() {
+                    return PgError::Stalled(LOST_AFTER);
+                }
+                if let Some(progress) = seen.progress {
+                    on_progress(progress);
+                }
+            }
+            Ok(None) => {
+                absent += 1;
+                if absent > 2 {
+                    return gone();
+                }
+            }
+            Err(error) => {
+                *slot = None;
+                if error.fault() != Fault::Unreachable {
+                    // The server is there, but will not let a second session in; that says nothing of the first.
+                    answered = tokio::time::Instant::now();
+                } else if answered.elapsed() > LOST_AFTER {
+                    return error;
+                }
+            }
+        }
+    }
+}

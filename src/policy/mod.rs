@@ -1,0 +1,5 @@
+//! Decisions about runs: when to try again, when to stop, what to do with an overlap. Pure.
+
+pub mod gate;
+pub mod overlap;
+pub mod retry;

@@ -1,0 +1,141 @@
+//! Logging: text or JSON, to standard error and to a rolling file, without secrets and without loss.
+//!
+//! Both ways out run through a thread of their own that never drops a line; the [`Guard`] writes out what is left, so
+//! `main` holds it to its end.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::rolling;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::config::{LogFile, LogFormat, Logging, Rotation, Stderr};
+use crate::secret::Redactor;
+
+/// Lines that may wait for the writing thread; beyond that the writer waits, it does not drop.
+const WAITING_LINES: usize = 16_384;
+
+/// Libraries that say at INFO what nobody needs; the configured level comes after and wins.
+const QUIET: &str = "tokio_cron_scheduler=warn,sqlx=error";
+
+/// Logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The level is not one that can be read.
+    #[error("the log level {0:?} cannot be read: {1}; use for example \"info\" or \"info,pgupkeep=debug\"")]
+    Level(String, #[source] tracing_subscriber::filter::ParseError),
+    /// The log folder cannot be written.
+    #[error("the log folder {folder} cannot be written: {source}; create it, or give the user of this process access")]
+    Folder {
+        /// The folder.
+        folder: String,
+        /// Why.
+        source: rolling::InitError,
+    },
+    /// Logging was set up before.
+    #[error("logging was set up already: {0}")]
+    Twice(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Writes out what is left when it is dropped.
+#[derive(Debug)]
+#[must_use = "dropped early, it loses the last lines"]
+pub struct Guard(#[expect(dead_code, reason = "kept for its drop")] Vec<WorkerGuard>);
+
+/// Sets logging up for the whole process.
+///
+/// # Errors
+/// When the level cannot be read or the log folder cannot be written.
+pub fn start(logging: &Logging, level_override: Option<&str>, redactor: &Redactor) -> Result<Guard, LoggingError> {
+    let level = level_override.unwrap_or(&logging.level);
+    let filter =
+        EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|error| LoggingError::Level(level.to_owned(), error))?;
+    let mut guards = Vec::new();
+    let mut layers = Vec::new();
+    if logging.stderr == Stderr::On {
+        let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        layers.push(layer(logging.format, Colour::from(colour), io::stderr(), redactor, &mut guards));
+    }
+    if let Some(file) = &logging.file {
+        let appender = appender(file)?;
+        layers.push(layer(logging.format, Colour::Never, appender, redactor, &mut guards));
+    }
+    tracing_subscriber::registry().with(layers).with(filter).try_init()?;
+    Ok(Guard(guards))
+}
+
+/// Whether lines are coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Colour {
+    Always,
+    Never,
+}
+
+impl From<bool> for Colour {
+    fn from(wanted: bool) -> Self {
+        if wanted { Self::Always } else { Self::Never }
+    }
+}
+
+type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn layer(
+    format: LogFormat,
+    colour: Colour,
+    writer: impl Write + Send + 'static,
+    redactor: &Redactor,
+    guards: &mut Vec<WorkerGuard>,
+) -> AnyLayer {
+    let (writer, guard) = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(WAITING_LINES).finish(writer);
+    guards.push(guard);
+    let writer = Redacting { writer, redactor: redactor.clone() };
+    match format {
+        LogFormat::Text => fmt::layer().with_ansi(colour == Colour::Always).with_writer(writer).boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+    }
+}
+
+fn appender(file: &LogFile) -> Result<rolling::RollingFileAppender, LoggingError> {
+    let rotation = match file.rotation {
+        Rotation::Hourly => rolling::Rotation::HOURLY,
+        Rotation::Daily => rolling::Rotation::DAILY,
+    };
+    rolling::Builder::new()
+        .rotation(rotation)
+        .filename_prefix("pgupkeep")
+        .filename_suffix("log")
+        .max_log_files(usize::from(file.keep.get()))
+        .build(&file.directory)
+        .map_err(|source| LoggingError::Folder { folder: file.directory.display().to_string(), source })
+}
+
+/// A writer that cleans every line of secrets before it passes it on.
+#[derive(Debug, Clone)]
+struct Redacting {
+    writer: NonBlocking,
+    redactor: Redactor,
+}
+
+impl Write for Redacting {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // A line comes in one call; its text is UTF-8 because it came out of `fmt`.
+        let clean = self.redactor.clean(&String::from_utf8_lossy(line));
+        self.writer.write_all(clean.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Redacting {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
