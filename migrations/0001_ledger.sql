@@ -181,6 +181,8 @@ comment on column pgupkeep.outbox.subject is 'One line for people.';
 comment on column pgupkeep.outbox.body is 'The same for programs.';
 comment on column pgupkeep.outbox.created_at is 'When it became true.';
 comment on column pgupkeep.outbox.delivered_at is 'When a daemon delivered it; null until then.';
+-- A run is deleted with its notices, so pruning looks for them by run.
+create index outbox_of_run on pgupkeep.outbox (run_id);
 create index outbox_waiting on pgupkeep.outbox (outbox_id) where delivered_at is null;
 
 create view pgupkeep.history as

@@ -22,5 +22,6 @@ mod support;
 mod daemon;
 mod harness;
 mod house_rules;
+mod jobs;
 mod ledger;
 mod mlflow;

@@ -141,19 +141,17 @@ impl View<'_> {
     }
 
     fn show(&mut self, standing: &Standing, active: Option<&ActiveRow>) {
-        match active {
-            Some(active) => {
-                let (key, words) = waiting(active);
-                self.bar.set_style(spinner());
-                self.bar.set_message(format!("{}: {words}", self.run.name));
-                if self.waits.replace(key.clone()) == Some(key.clone()) {
-                    self.say_once(key, &words);
-                }
-            }
-            None => {
-                self.say_once("running".to_owned(), "at work");
-                self.show_progress(standing.progress.as_ref().map(|progress| &progress.0));
-            }
+        let Some(active) = active else {
+            self.waits = None;
+            self.say_once("running".to_owned(), "at work");
+            self.show_progress(standing.progress.as_ref().map(|progress| &progress.0));
+            return;
+        };
+        let (key, words) = waiting(active);
+        self.bar.set_style(spinner());
+        self.bar.set_message(format!("{}: {words}", self.run.name));
+        if self.waits.replace(key.clone()).as_ref() == Some(&key) {
+            self.say_once(key, &words);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::config::problem::{nearest, one_of, quote};
 use crate::config::{Config, Job, Target};
 use crate::fault::Fault;
 use crate::ledger::{Ledger, LedgerError};
-use crate::names::TargetName;
+use crate::names::{JobName, TargetName};
 use crate::pg::PgError;
 use crate::pg::connect::{Purpose, connect};
 use crate::secret::Redactor;
@@ -98,7 +98,7 @@ impl Prepared {
         let jobs = &self.config.jobs;
         jobs.values()
             .find(|job| job.spec.name.as_str() == name)
-            .ok_or_else(|| refuse_name("job", name, jobs.keys().map(|name| name.as_str())))
+            .ok_or_else(|| refuse_name("job", name, jobs.keys().map(JobName::as_str)))
     }
 
     /// The targets of that names among a job's, without repeats; all of them when none is named.
@@ -126,11 +126,10 @@ impl Prepared {
 }
 
 fn refuse_name<'a>(sort: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Exit {
-    let mut complaint = format!("there is no {sort} {}", quote(name));
-    match nearest(name, known.clone()) {
-        Some(near) => complaint.push_str(&format!("; did you mean {}?", quote(near))),
-        None => complaint.push_str(&format!("; expected {}", one_of(known))),
-    }
-    output::complain(&complaint);
+    let advice = match nearest(name, known.clone()) {
+        Some(near) => format!("did you mean {}?", quote(near)),
+        None => format!("expected {}", one_of(known)),
+    };
+    output::complain(&format!("there is no {sort} {}; {advice}", quote(name)));
     Exit::Usage
 }

@@ -129,7 +129,7 @@ async fn run_here(
     for target in targets {
         let run_id = ledger.insert_local_run(&job.spec, &target.name).await.map_err(|error| prepared.refuse(&error))?;
         let run = Followed { run_id, name: format!("{} on {}", job.spec.name, target.name) };
-        local::perform(prepared, &shared, (&run, target), &screen, &mut signals).await?;
+        Box::pin(local::perform(prepared, &shared, (&run, target), &screen, &mut signals)).await?;
         let standing = ledger.standing(run_id).await.map_err(|error| prepared.refuse(&error))?;
         let outcome = standing.and_then(|standing| standing.outcome);
         exit = exit.worse(exit_of(outcome.as_deref()));

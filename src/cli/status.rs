@@ -9,10 +9,10 @@ use super::check::entry_of;
 use super::exit::Exit;
 use super::prepare::Prepared;
 use super::{json, output};
-use crate::config::{Config, Entry, Target};
+use crate::config::{Config, Entry, Preset, Target};
 use crate::ledger::schedule::Cursor;
 use crate::ledger::{Ledger, LedgerError};
-use crate::pg::describe::describe;
+use crate::pg::describe::{Revision, describe};
 
 /// How many runs that wait are shown to people; programs get all.
 const MOST_SHOWN: usize = 20;
@@ -48,7 +48,10 @@ async fn show(path: &Path, args: &Status) -> Result<(), Exit> {
 
 async fn look(prepared: &Prepared, target: &Target) -> json::TargetState {
     let name = target.name.to_string();
-    match describe(&target.connection, target.preset).await {
+    let revision = target.preset.map(|preset| match preset {
+        Preset::Mlflow => Revision::Alembic,
+    });
+    match describe(&target.connection, revision).await {
         Ok(seen) => json::TargetState {
             target: name,
             reachable: true,

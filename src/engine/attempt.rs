@@ -14,8 +14,9 @@ use tracing::Instrument as _;
 use super::Shared;
 use super::availability::{Unfit, unfit_because};
 use crate::fault::Fault;
-use crate::jobs::context::{Context, Journal};
+use crate::jobs::context::Context;
 use crate::jobs::drive::{End, Finish};
+use crate::jobs::journal::Journal;
 use crate::jobs::kind;
 use crate::ledger::LedgerError;
 use crate::ledger::lease::{AttemptEnd, Counts, Lease, Next};
@@ -51,7 +52,7 @@ pub async fn perform(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
         target = %claimed.target,
         attempt = claimed.lease.attempt,
     );
-    perform_in_span(shared, claimed).instrument(span).await
+    Box::pin(perform_in_span(shared, claimed).instrument(span)).await
 }
 
 async fn perform_in_span(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
@@ -148,7 +149,7 @@ async fn work_on(
     };
     let what = (claimed.target.clone(), claimed.spec.clone());
     let closes = claimed.closes_at.map(|closes| began + until(closes, claimed.claimed_at));
-    let mut cx = Context::new(what, claimed.started_at, session, journal, orders, closes);
+    let mut cx = Context::new(what, session, journal, orders, closes);
     let finish = (kind.drive)(&claimed.spec.with, &mut cx).await;
     let mut session = cx.session;
     // Unlocked before the run's end is on record, so that who is next does not find the lock still held.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
+use super::scheduler::admit;
 use crate::config::diff::{difference, needs_restart};
 use crate::config::env::process_variable;
 use crate::config::resolve::LoadError;
@@ -16,8 +17,7 @@ use crate::ledger::run::NewRun;
 use crate::ledger::schedule::{Decision, Registered, View};
 use crate::ledger::{Ledger, LedgerError};
 use crate::names::EntryName;
-use crate::policy::overlap::{Active, reason_to_skip};
-use crate::run_state::{Outcome, RunState, Trigger};
+use crate::run_state::{Outcome, Trigger};
 
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -121,21 +121,9 @@ fn reload_firings(config: &Config, view: &View) -> Decision {
         let Some(job) = config.jobs.get(&entry.job) else { continue };
         for target in &job.targets {
             let run = NewRun::queued(Some(entry.name.clone()), &job.spec, target, Trigger::Reload, view.now);
-            let skip = match entry.paused {
-                Paused::Yes => Some("the schedule entry is paused".to_owned()),
-                Paused::No => reason_to_skip(entry.overlap, &run.job, target.as_str(), &active),
-            };
-            runs.push(match skip {
-                Some(reason) => run.finished(Outcome::Skipped, reason),
-                None => {
-                    active.push(Active {
-                        job: run.job.clone(),
-                        target: target.to_string(),
-                        run_id: run.run_id,
-                        state: RunState::Queued,
-                    });
-                    run
-                }
+            runs.push(match entry.paused {
+                Paused::Yes => run.finished(Outcome::Skipped, "the schedule entry is paused".to_owned()),
+                Paused::No => admit(run, entry.overlap, &mut active),
             });
         }
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Pulse, Shared, quiet_while_passing};
-use crate::calendar::{self, Disposition, Due, Firing, Plan};
+use crate::calendar::{self, Disposition, Due, Firing, Overlap, Plan};
 use crate::config::{Config, Entry};
 use crate::ledger::LedgerError;
 use crate::ledger::run::NewRun;
@@ -29,7 +29,7 @@ const OTHERS_TURN: Duration = Duration::from_millis(200);
 /// How soon to look again while the control database is away.
 const AWAY: Duration = Duration::from_secs(1);
 /// A cursor that is so far ahead of the database's clock is worth a warning.
-const AHEAD: Duration = Duration::from_secs(60);
+const AHEAD: Duration = Duration::from_mins(1);
 
 /// What the scheduler has said already, so that it says it once.
 #[derive(Debug, Default)]
@@ -155,26 +155,28 @@ fn rows_of(config: &Config, entry: &Entry, firing: &Firing, active: &mut Vec<Act
             }
             Disposition::Run { trigger, eligible_at, closes_at } => {
                 let run = NewRun { eligible_at: *eligible_at, closes_at: *closes_at, ..row(target, *trigger) };
-                // A firing that is made up for was asked for by name, so the overlap rule does not drop it.
-                let overlap = match trigger {
-                    Trigger::CatchUp => None,
-                    _ => reason_to_skip(entry.overlap, &run.job, target.as_str(), active),
-                };
-                match overlap {
-                    Some(reason) => run.finished(Outcome::Skipped, reason),
-                    None => {
-                        active.push(Active {
-                            job: run.job.clone(),
-                            target: target.to_string(),
-                            run_id: run.run_id,
-                            state: RunState::Queued,
-                        });
-                        run
-                    }
+                match trigger {
+                    // A firing that is made up for was asked for by name, so the overlap rule does not drop it.
+                    Trigger::CatchUp => queue(run, active),
+                    _ => admit(run, entry.overlap, active),
                 }
             }
         })
         .collect()
+}
+
+/// Puts a run into the queue, or ends it as skipped when its job is still at it on this target.
+pub fn admit(run: NewRun, overlap: Overlap, active: &mut Vec<Active>) -> NewRun {
+    match reason_to_skip(overlap, &run.job, run.target.as_str(), active) {
+        Some(reason) => run.finished(Outcome::Skipped, reason),
+        None => queue(run, active),
+    }
+}
+
+fn queue(run: NewRun, active: &mut Vec<Active>) -> NewRun {
+    let (job, target) = (run.job.clone(), run.target.to_string());
+    active.push(Active { job, target, run_id: run.run_id, state: RunState::Queued });
+    run
 }
 
 fn next_of(config: &Config, view: &View, decision: &Decision) -> Option<(Timestamp, EntryName)> {

@@ -3,19 +3,17 @@
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::journal::Journal;
 use super::{JobSpec, Measures, StepReport, WithError};
 use crate::fault::Fault;
-use crate::ledger::lease::Lease;
-use crate::ledger::step::{StepBegin, StepId};
+use crate::ledger::step::StepId;
 use crate::ledger::{Ledger, LedgerError};
 use crate::names::TargetName;
 use crate::pg::PgError;
-use crate::pg::progress::Progress;
 use crate::pg::session::{Server, Session, SessionError};
 use crate::pg::statement::Statement;
 use crate::policy::gate::{Stop, gate};
 use crate::run_state::StepOutcome;
-use crate::secret::Redactor;
 
 /// How a job failed.
 #[derive(Debug, thiserror::Error)]
@@ -62,19 +60,6 @@ impl From<sqlx::Error> for JobError {
     }
 }
 
-/// Where a job's statements go on record.
-#[derive(Debug, Clone)]
-pub struct Journal {
-    /// The ledger.
-    pub ledger: Ledger,
-    /// The right to write about this attempt.
-    pub lease: Lease,
-    /// Cleans what goes on record.
-    pub redactor: Redactor,
-    /// How far the present statement is; read by the heartbeat.
-    pub progress: watch::Sender<Option<Progress>>,
-}
-
 /// Everything that a job may use.
 #[derive(Debug)]
 pub struct Context {
@@ -82,8 +67,6 @@ pub struct Context {
     pub target: TargetName,
     /// The job; inside a sequence, the inner one.
     pub spec: JobSpec,
-    /// When the run's first attempt began, by the control database's clock; `None` for a mere plan.
-    pub run_started_at: Option<jiff::Timestamp>,
     /// The session to work in.
     pub session: Session,
     journal: Option<Journal>,
@@ -105,22 +88,20 @@ impl Context {
     /// A context that can plan and perform.
     pub fn new(
         (target, spec): (TargetName, JobSpec),
-        run_started_at: jiff::Timestamp,
         session: Session,
         journal: Journal,
         orders: watch::Receiver<Option<Stop>>,
         closes: Option<Instant>,
     ) -> Self {
         let (ledger, journal) = (journal.ledger.clone(), Some(journal));
-        let run_started_at = Some(run_started_at);
-        Self { target, spec, run_started_at, session, journal, orders, closes, open: None, ledger, inside: None }
+        Self { target, spec, session, journal, orders, closes, open: None, ledger, inside: None }
     }
 
     /// A context that can only plan: it has no journal, so it sends nothing.
     pub fn for_plan((target, spec): (TargetName, JobSpec), session: Session, ledger: Ledger) -> Self {
         let (_, orders) = watch::channel(None);
         let (journal, closes, open, inside) = (None, None, None, None);
-        Self { target, spec, run_started_at: None, session, journal, orders, closes, open, ledger, inside }
+        Self { target, spec, session, journal, orders, closes, open, ledger, inside }
     }
 
     /// What the target is.
@@ -309,42 +290,3 @@ async fn ordered(orders: &mut watch::Receiver<Option<Stop>>, deadline: Option<In
         stop = timed_out => stop,
     }
 }
-
-impl Journal {
-    async fn begin(&self, spec: &JobSpec, step: &str, statement: Option<&str>) -> Result<StepId, JobError> {
-        let (step, statement) = (self.redactor.clean(step), statement.map(|text| self.redactor.clean(text)));
-        let begin = StepBegin { job: spec.name.as_str(), step: &step, statement: statement.as_deref() };
-        self.insist(|| self.ledger.begin_step(&self.lease, begin)).await
-    }
-
-    async fn end(
-        &self,
-        id: StepId,
-        outcome: StepOutcome,
-        measures: &Measures,
-        error: Option<&str>,
-    ) -> Result<(), JobError> {
-        let error = error.map(|error| self.redactor.clean(error));
-        self.insist(|| self.ledger.end_step(id, outcome, measures, error.as_deref())).await
-    }
-
-    /// Writes, and while the control database is away tries again for as long as a lease lasts.
-    async fn insist<T, F: Future<Output = Result<T, LedgerError>>>(
-        &self,
-        write: impl Fn() -> F,
-    ) -> Result<T, JobError> {
-        let patience = Instant::now() + INSIST;
-        loop {
-            match write().await {
-                Err(error) if error.is_passing() && Instant::now() < patience => {
-                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-                }
-                result => return Ok(result?),
-            }
-        }
-    }
-}
-
-/// How long a write to the ledger is tried while the control database is away; the heartbeat stops a run sooner when
-/// its lease is over.
-const INSIST: std::time::Duration = std::time::Duration::from_secs(60);

@@ -5,6 +5,7 @@
 
 pub mod context;
 pub mod drive;
+pub mod journal;
 pub mod lengths;
 pub mod pattern;
 pub mod prune_history;
@@ -148,6 +149,9 @@ pub struct Measures {
     pub detail: Option<Value>,
 }
 
+/// A plan in the making: its steps as text.
+pub type Planning<'a> = BoxFuture<'a, Result<Vec<String>, JobError>>;
+
 /// A kind with its type erased, as the engine and the configuration use it.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
@@ -160,7 +164,7 @@ pub struct Kind {
     /// Describes `with:` for editors.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Plans only: the steps as text.
-    pub plan: for<'a> fn(&'a Value, &'a mut Context) -> BoxFuture<'a, Result<Vec<String>, JobError>>,
+    pub plan: for<'a> fn(&'a Value, &'a mut Context) -> Planning<'a>,
     /// Plans and performs.
     pub drive: for<'a> fn(&'a Value, &'a mut Context) -> BoxFuture<'a, Finish>,
 }

@@ -7,7 +7,8 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::context::{Context, JobError};
@@ -31,7 +32,8 @@ use crate::policy::gate::Stop;
 #[serde(deny_unknown_fields)]
 pub struct Sequence {
     /// The jobs, in order; a sequence cannot be one of them.
-    #[schemars(with = "Vec<String>")]
+    #[serde(deserialize_with = "at_least_one")]
+    #[schemars(with = "Vec<String>", length(min = 1))]
     pub jobs: Vec<JobName>,
     /// What becomes of the jobs after one that failed or was not wholly done.
     #[serde(default = "stop")]
@@ -40,6 +42,11 @@ pub struct Sequence {
 
 const fn stop() -> OnFailure {
     OnFailure::Stop
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<JobName>, D::Error> {
+    let jobs = Vec::<JobName>::deserialize(input)?;
+    if jobs.is_empty() { Err(D::Error::custom("a sequence needs at least one job")) } else { Ok(jobs) }
 }
 
 /// One job's turn.
@@ -173,6 +180,7 @@ mod tests {
         let sequence = read(json!({ "jobs": ["a"], "on_failure": "continue" })).expect("a sequence");
         assert_eq!(sequence.on_failure(), OnFailure::Continue);
         assert_eq!(read(json!({ "jobs": ["a b"] })).expect_err("not a name").path, ["jobs", "0"]);
+        assert!(read(json!({ "jobs": [] })).expect_err("no job").message.contains("at least one job"));
         assert!(read(json!({})).expect_err("no jobs").message.contains("jobs"));
     }
 }

@@ -12,10 +12,10 @@ use crate::pg::PgError;
 /// Where sqlx notes which migrations were applied.
 const TABLE: &str = "pgupkeep.migration";
 /// How long we try for the migration lock before we say so.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+const LOCK_PATIENCE: Duration = Duration::from_mins(1);
 const LOCK_POLL: Duration = Duration::from_millis(100);
 /// How long one round of migrations may take.
-const MIGRATION_LIMIT: Duration = Duration::from_secs(600);
+const MIGRATION_LIMIT: Duration = Duration::from_mins(10);
 
 fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("./migrations");

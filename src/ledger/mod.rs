@@ -130,7 +130,7 @@ impl Ledger {
             .max_connections(4)
             .min_connections(0)
             .acquire_timeout(CONNECT_TIMEOUT)
-            .idle_timeout(Duration::from_secs(300))
+            .idle_timeout(Duration::from_mins(5))
             .connect_lazy_with(options(connection, name, Purpose::Short)?);
         Ok(Self { pool, reach: watch::Sender::new(Reach::Up) })
     }

@@ -31,7 +31,7 @@ impl Ledger {
     /// When the control database fails or holds no ledger.
     pub async fn count_prunable(&self, kept: &Kept) -> Result<(u64, u64), LedgerError> {
         let query = sqlx::query_as::<_, (i64, i64)>(include_str!("sql/count_prunable.sql"))
-            .bind(kept.younger_than.clone())
+            .bind(kept.younger_than)
             .bind(kept.newest());
         let mut lent = self.lend().await?;
         let (runs, daemons) = self.answer(query.fetch_one(&mut *lent)).await?;
@@ -45,7 +45,7 @@ impl Ledger {
     /// When the control database fails.
     pub async fn prune_runs(&self, kept: &Kept, batch: NonZeroU32) -> Result<u64, LedgerError> {
         let query = sqlx::query_scalar::<_, i64>(include_str!("sql/prune_runs.sql"))
-            .bind(kept.younger_than.clone())
+            .bind(kept.younger_than)
             .bind(kept.newest())
             .bind(i64::from(batch.get()));
         let mut lent = self.lend().await?;
@@ -59,7 +59,7 @@ impl Ledger {
     /// # Errors
     /// When the control database fails.
     pub async fn prune_daemons(&self, kept: &Kept) -> Result<u64, LedgerError> {
-        let query = sqlx::query(include_str!("sql/prune_daemons.sql")).bind(kept.younger_than.clone());
+        let query = sqlx::query(include_str!("sql/prune_daemons.sql")).bind(kept.younger_than);
         let mut lent = self.lend().await?;
         let pruned = self.answer(query.execute(&mut *lent)).await?.rows_affected();
         lent.give_back();

@@ -104,8 +104,6 @@ pub struct Claimed {
     pub due_at: Timestamp,
     /// When its window closes.
     pub closes_at: Option<Timestamp>,
-    /// When its first attempt began.
-    pub started_at: Timestamp,
     /// The database's clock at the claim.
     pub claimed_at: Timestamp,
     /// How many attempts failed before this one.
@@ -130,7 +128,6 @@ struct ClaimRow {
     trigger: String,
     due_at: DateTime<Utc>,
     closes_at: Option<DateTime<Utc>>,
-    started_at: DateTime<Utc>,
     claimed_at: DateTime<Utc>,
     failures: i32,
     attempts: i32,
@@ -272,7 +269,6 @@ fn claimed(row: ClaimRow, token: Uuid, until: Instant) -> Result<Claimed, Ledger
         trigger: row.trigger.parse().map_err(odd)?,
         due_at: from_sql(row.due_at),
         closes_at: row.closes_at.map(from_sql),
-        started_at: from_sql(row.started_at),
         claimed_at: from_sql(row.claimed_at),
         failures: row.failures.unsigned_abs(),
     })

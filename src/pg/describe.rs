@@ -6,8 +6,15 @@ use sqlx::postgres::PgConnection;
 use super::PgError;
 use super::connect::{Purpose, connect, within};
 use super::session::ANSWER_LIMIT;
-use crate::config::{Connection, Preset};
+use crate::config::Connection;
 use crate::fault::Fault;
+
+/// Where an application's tables tell the revision of its schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revision {
+    /// In `alembic_version`, on the role's own search path; MLflow keeps it there.
+    Alembic,
+}
 
 /// A target as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +27,7 @@ pub struct Description {
     pub database: String,
     /// The size of the database in bytes.
     pub size_bytes: i64,
-    /// With a preset, the revision of the application's schema, where it can be read.
+    /// The revision of the application's schema, where it was asked for and can be read.
     pub schema_revision: Option<String>,
 }
 
@@ -28,13 +35,13 @@ pub struct Description {
 ///
 /// # Errors
 /// When it cannot be reached or refuses the login.
-pub async fn describe(connection: &Connection, preset: Option<Preset>) -> Result<Description, PgError> {
+pub async fn describe(connection: &Connection, revision: Option<Revision>) -> Result<Description, PgError> {
     // A working session keeps the role's own search path, by which the application's tables are found.
     let mut conn = connect(connection, "pgupkeep/status", Purpose::Work).await?;
     let row = sqlx::query_as::<_, (String, bool, String, i64)>(include_str!("sql/describe_target.sql"));
     let (server_version, in_recovery, database, size_bytes) = within(ANSWER_LIMIT, row.fetch_one(&mut conn)).await?;
-    let schema_revision = match preset {
-        Some(Preset::Mlflow) => alembic_revision(&mut conn).await?,
+    let schema_revision = match revision {
+        Some(Revision::Alembic) => alembic_revision(&mut conn).await?,
         None => None,
     };
     // Everything is known already; how the connection ends does not matter.

@@ -26,6 +26,9 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 /// How long the server may say that our session is idle, or may not answer at all, before the session is given up.
 const LOST_AFTER: Duration = Duration::from_secs(15);
 
+/// in_failed_sql_transaction: only ROLLBACK is accepted.
+const FAILED_TRANSACTION: &str = "25P02";
+
 /// How a statement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -181,7 +184,14 @@ impl Session {
     /// When the server does not answer as it should; the session is then given up.
     pub async fn reset(&mut self) -> Result<(), PgError> {
         let mut conn = self.work.take().ok_or_else(gone)?;
-        within(ANSWER_LIMIT, conn.execute(sqlx::raw_sql(include_str!("sql/reset_session.sql")))).await?;
+        let reset = include_str!("sql/reset_session.sql");
+        if let Err(error) = within(ANSWER_LIMIT, conn.execute(sqlx::raw_sql(reset))).await {
+            if error.sqlstate() != Some(FAILED_TRANSACTION) {
+                return Err(error);
+            }
+            within(ANSWER_LIMIT, conn.execute("rollback")).await?;
+            within(ANSWER_LIMIT, conn.execute(sqlx::raw_sql(reset))).await?;
+        }
         self.work = Some(conn);
         Ok(())
     }

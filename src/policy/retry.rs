@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::fault::Fault;
 
 /// The longest pause between two attempts.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(15 * 60);
+const LONGEST_BACK_OFF: Duration = Duration::from_mins(15);
 /// The longest pause after a worker was lost.
-const LONGEST_LOSS_BACK_OFF: Duration = Duration::from_secs(5 * 60);
+const LONGEST_LOSS_BACK_OFF: Duration = Duration::from_mins(5);
 /// A run that has lost so many workers is given up: it may be what kills them.
 const MOST_LOSSES: u32 = 20;
 
@@ -16,7 +16,7 @@ const fn first_back_off(fault: Fault) -> Option<Duration> {
     match fault {
         Fault::Unreachable => Some(Duration::from_secs(5)),
         Fault::Locked | Fault::Exhausted | Fault::ReadOnly | Fault::Interrupted => Some(Duration::from_secs(30)),
-        Fault::DiskFull => Some(Duration::from_secs(5 * 60)),
+        Fault::DiskFull => Some(Duration::from_mins(5)),
         Fault::Privilege | Fault::Login | Fault::Timeout | Fault::Statement | Fault::Corrupt | Fault::Internal => None,
     }
 }

@@ -24,7 +24,7 @@ logging: {{ level: info, format: json, stderr: true, file: {{ directory: "{}", r
     let runs = bench.column("select run_id from pgupkeep.run where attempts > 0 order by run_id").await;
     let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     let name = files[0].file_name().unwrap().to_string_lossy().into_owned();
-    assert!(name.starts_with("pgupkeep.") && name.ends_with(".log"), "{name}");
+    assert!(name.starts_with("pgupkeep.20") && files[0].extension().unwrap() == "log", "{name}");
     let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     assert_eq!(lines.len(), daemon.lines().len(), "the file and standard error hold the same lines");

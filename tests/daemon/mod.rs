@@ -18,7 +18,7 @@ use sqlx::postgres::PgConnection;
 use crate::support::*;
 
 /// Long enough for a daemon to start, migrate and say so on a busy machine.
-pub const START: Duration = Duration::from_secs(60);
+pub const START: Duration = Duration::from_mins(1);
 
 /// A cluster with one database, for a daemon that keeps its ledger there and works on it.
 pub struct Bench {

@@ -66,7 +66,7 @@ async fn connections_that_are_cut_or_go_silent_are_given_up_and_made_anew() {
     let active =
         "select count(*) from pg_stat_activity where application_name like 'pgupkeep/%' and query like '%pg_sleep%'
                    and state = 'active' and pid <> pg_backend_pid()";
-    let limit = Duration::from_secs(120);
+    let limit = Duration::from_mins(2);
     for round in 0..rounds(1, 5) {
         for (proxy, name) in [(&to_target, "target"), (&to_control, "control")] {
             bench.wait_for_count("a statement under way", active, 1, limit).await;

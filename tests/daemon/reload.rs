@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use super::*;
 
-fn good(note: usize) -> String {
+fn good(note: u16) -> String {
     format!(
         r#"
 version: 1
@@ -38,7 +38,7 @@ async fn fifty_reloads_half_of_them_bad_fire_exactly_the_good_ones() {
     bench.execute("create table pings (at timestamptz not null default clock_timestamp())").await;
     let config = ConfigFile::new(&good(0));
     let mut daemon = bench.daemon(&config).await;
-    let reloads = 50;
+    let reloads: u16 = 50;
     for number in 0..reloads {
         let mark = daemon.mark();
         if number % 2 == 0 {
@@ -46,14 +46,16 @@ async fn fifty_reloads_half_of_them_bad_fire_exactly_the_good_ones() {
             daemon.signal(Signal::SIGHUP);
             daemon.wait_for_line_after(mark, "reloaded", START).await;
         } else {
-            config.rewrite(BAD[number / 2 % BAD.len()]);
+            config.rewrite(BAD[usize::from(number) / 2 % BAD.len()]);
             daemon.signal(Signal::SIGHUP);
             daemon.wait_for_line_after(mark, "the running configuration stays in force", START).await;
         }
     }
     let fired = "select count(*) from pgupkeep.run where trigger = 'reload'";
-    assert_eq!(bench.number(fired).await, reloads as i64 / 2, "exactly the good ones fired");
-    bench.wait_for_count("every firing was performed", "select count(*) from pings", reloads as i64 / 2, START).await;
+    assert_eq!(bench.number(fired).await, i64::from(reloads) / 2, "exactly the good ones fired");
+    bench
+        .wait_for_count("every firing was performed", "select count(*) from pings", i64::from(reloads) / 2, START)
+        .await;
     let said = daemon.lines().join("\n");
     assert!(said.contains("job ping"), "the log shows what changed: {said}");
     config.rewrite(&good(1));

@@ -7,8 +7,11 @@ use super::*;
 const CANARY: &str = "c4nary/Pa55 w@rd";
 const ENCODED: &str = "c4nary%2FPa55%20w%40rd";
 
-/// How the password reaches us: the configuration and the variables.
-fn ways(bench: &Bench, folder: &std::path::Path) -> Vec<(&'static str, String, Vec<(&'static str, String)>)> {
+/// How a password reaches us: the way's name, the target in the configuration, and the variables.
+type Way = (&'static str, String, Vec<(&'static str, String)>);
+
+/// Every allowed way.
+fn ways(bench: &Bench, folder: &std::path::Path) -> Vec<Way> {
     let address = bench.cluster.address();
     let full = format!("postgres://keeper:{ENCODED}@{address}/{}?sslmode=disable", bench.database);
     let bare = format!("postgres://keeper@{address}/{}?sslmode=disable", bench.database);

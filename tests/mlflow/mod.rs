@@ -52,16 +52,16 @@ schedules:
             "select count(*) from pgupkeep.run where job = '{job}' and outcome = 'succeeded' and state = 'finished'"
         )
     };
-    bench.wait_for_count("vacuums where needed", &done("needed"), 2, Duration::from_secs(120)).await;
-    bench.wait_for_count("vacuums of everything", &done("all"), 1, Duration::from_secs(120)).await;
-    let ended = tokio::time::timeout(Duration::from_secs(180), at_work.wait()).await.expect("the client ends").unwrap();
+    bench.wait_for_count("vacuums where needed", &done("needed"), 2, Duration::from_mins(2)).await;
+    bench.wait_for_count("vacuums of everything", &done("all"), 1, Duration::from_mins(2)).await;
+    let ended = tokio::time::timeout(Duration::from_mins(3), at_work.wait()).await.expect("the client ends").unwrap();
     if !ended.success() {
         let output = at_work.wait_with_output().await.unwrap();
         panic!("MLflow's client failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     // Everything that was logged before is vacuumed and analyzed now.
     let before = bench.number(&done("all")).await;
-    bench.wait_for_count("a vacuum after the last write", &done("all"), before + 2, Duration::from_secs(120)).await;
+    bench.wait_for_count("a vacuum after the last write", &done("all"), before + 2, Duration::from_mins(2)).await;
     daemon.stop(START).await;
     let untouched = bench
         .column(

@@ -62,6 +62,7 @@ select m.oid, n.nspname::text as schema, m.relname::text as name,
             when version >= 170000 then has_table_privilege(m.oid, 'MAINTAIN')
             else pg_has_role(m.relowner, 'USAGE') end as permitted,
        m.relpages::bigint as pages, m.relallvisible::bigint as visible_pages,
+       case when m.tuples > 0 then (m.inserted * m.relpages / m.tuples)::bigint else 0 end as grown_pages,
        m.live, m.dead + coalesce(t.dead, 0) as dead, m.modified,
        greatest(m.dead_score, t.dead_score)::float8 as dead_score, m.insert_score::float8 as insert_score,
        m.analyze_score::float8 as analyze_score,

@@ -109,9 +109,9 @@ fn lags_in_visibility(spec: &Vacuum, facts: &TableFacts) -> bool {
     if facts.pages == 0 {
         return inserted && facts.live > 0;
     }
-    let unseen = facts.pages - facts.visible_pages;
+    let unseen = facts.grown_pages.max(facts.pages - facts.visible_pages);
     #[expect(clippy::cast_precision_loss, reason = "a share of pages")]
-    let visible_share = facts.visible_pages as f64 / facts.pages as f64;
+    let visible_share = facts.visible_pages as f64 / (facts.visible_pages + unseen) as f64;
     unseen >= FEWEST_PAGES && (inserted || visible_share < spec.visibility.get())
 }
 
@@ -119,15 +119,19 @@ const fn has_rows(facts: &TableFacts) -> bool {
     facts.pages > 0 || facts.live > 0
 }
 
+/// What is sent for these reasons.
+///
+/// A large table that is to be analyzed is vacuumed as well: it has changed, and ANALYZE would only bring to light the
+/// gaps in its visibility map that the next plan would then have to close.
 fn work(facts: &TableFacts, reasons: &[Reason]) -> Option<Work> {
-    let vacuum = reasons.iter().any(|reason| reason.rank() < Reason::Analyze.rank());
+    let large = facts.pages + facts.grown_pages >= FEWEST_PAGES;
+    let vacuum = large || reasons.iter().any(|reason| reason.rank() < Reason::Analyze.rank());
     let analyze = reasons.iter().any(|reason| reason.rank() >= Reason::Analyze.rank() || *reason == Reason::Always);
-    match (vacuum, analyze) {
-        (true, false) if facts.modified > 0 => Some(Work::VacuumAnalyze),
-        (true, false) => Some(Work::Vacuum),
+    match (vacuum, analyze || facts.modified > 0) {
+        _ if reasons.is_empty() => None,
         (true, true) => Some(Work::VacuumAnalyze),
-        (false, true) => Some(Work::Analyze),
-        (false, false) => None,
+        (true, false) => Some(Work::Vacuum),
+        (false, _) => Some(Work::Analyze),
     }
 }
 
@@ -183,9 +187,11 @@ mod tests {
         check(|t| t.dead_score = 0.5, Some("vacuum public.t [dead_rows]"));
         check(|t| (t.dead_score, t.modified) = (0.5, 1), Some("vacuum (analyze) public.t [dead_rows]"));
         check(|t| t.age_score = 0.5, Some("vacuum (freeze) public.t [age]"));
-        check(|t| t.analyze_score = 0.5, Some("analyze public.t [analyze]"));
+        check(|t| t.analyze_score = 0.5, Some("vacuum (analyze) public.t [analyze]"));
+        check(|t| (t.pages, t.visible_pages, t.analyze_score) = (999, 0, 0.5), Some("analyze public.t [analyze]"));
         check(|t| (t.dead_score, t.analyze_score) = (1.0, 1.0), Some("vacuum (analyze) public.t [dead_rows, analyze]"));
-        check(|t| t.analyzed_ago = None, Some("analyze public.t [never_analyzed]"));
+        check(|t| t.analyzed_ago = None, Some("vacuum (analyze) public.t [never_analyzed]"));
+        check(|t| (t.pages, t.analyzed_ago) = (9, None), Some("analyze public.t [never_analyzed]"));
         // Gaps in the visibility map count from 1,000 pages and from 5 % on.
         check(|t| t.visible_pages = 1001, None);
         check(|t| t.visible_pages = 1000, Some("vacuum public.t [inserts]"));
@@ -194,6 +200,9 @@ mod tests {
             |t| (t.pages, t.visible_pages, t.insert_score) = (100_000, 96_000, 0.1),
             Some("vacuum public.t [inserts]"),
         );
+        // The catalogue does not know yet how far a table has grown.
+        check(|t| (t.grown_pages, t.insert_score) = (999, 9.0), None);
+        check(|t| (t.grown_pages, t.insert_score) = (1000, 0.1), Some("vacuum public.t [inserts]"));
         // A table that was loaded but never counted has no pages by the catalogue.
         check(
             |t| (t.pages, t.visible_pages, t.insert_score, t.analyzed_ago, t.modified) = (0, 0, 5.0, None, 9),
@@ -215,7 +224,7 @@ mod tests {
     #[test]
     fn the_most_urgent_table_comes_first() {
         let tables = [
-            TableFacts { analyze_score: 9.0, ..facts("changed") },
+            TableFacts { analyze_score: 9.0, pages: 9, ..facts("changed") },
             TableFacts { dead_score: 0.6, ..facts("some_dead") },
             TableFacts { visible_pages: 0, ..facts("inserted") },
             TableFacts { age_score: 0.6, ..facts("old") },
@@ -246,7 +255,8 @@ mod tests {
             analyzed_ago,
             ..facts("a_parent")
         };
-        let part = |change: f64| TableFacts { ancestors: vec![Oid(1)], analyze_score: change, ..facts("part") };
+        let part =
+            |change: f64| TableFacts { ancestors: vec![Oid(1)], analyze_score: change, pages: 9, ..facts("part") };
         let empty = TableFacts { pages: 0, live: 0, visible_pages: 0, ..part(0.0) };
         let check = |tables: &[TableFacts], expected: &[&str]| assert_eq!(plan(json!({}), tables, None), expected);
         check(&[parent(Some(60.0)), part(0.0)], &[]);
@@ -298,6 +308,6 @@ mod tests {
         };
         check(160_000, TableFacts { dead_score: 1.0, ..facts("t") }, true);
         check(150_000, TableFacts { dead_score: 1.0, ..facts("t") }, false);
-        check(160_000, TableFacts { analyze_score: 1.0, ..facts("t") }, false);
+        check(160_000, TableFacts { analyze_score: 1.0, pages: 9, ..facts("t") }, false);
     }
 }

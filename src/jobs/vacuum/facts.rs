@@ -41,6 +41,9 @@ pub struct TableFacts {
     pub pages: i64,
     /// Those of them that are visible to all.
     pub visible_pages: i64,
+    /// Pages that the rows inserted since the last VACUUM fill, if they are as long as the others; `pages` has them only
+    /// after an ANALYZE.
+    pub grown_pages: i64,
     /// Live rows, by the running counters.
     pub live: i64,
     /// Dead rows, those of its TOAST table included.
@@ -78,6 +81,7 @@ struct Row {
     permitted: bool,
     pages: i64,
     visible_pages: i64,
+    grown_pages: i64,
     live: i64,
     dead: i64,
     modified: i64,
@@ -107,6 +111,7 @@ impl From<Row> for TableFacts {
             permitted: row.permitted,
             pages: row.pages,
             visible_pages: row.visible_pages,
+            grown_pages: row.grown_pages,
             live: row.live,
             dead: row.dead,
             modified: row.modified,
@@ -212,6 +217,7 @@ pub(super) mod tests {
             permitted: true,
             pages: 2000,
             visible_pages: 2000,
+            grown_pages: 0,
             live: 10_000,
             dead: 0,
             modified: 0,

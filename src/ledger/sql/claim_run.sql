@@ -36,6 +36,6 @@ with candidate as (
     insert into pgupkeep.attempt (run_id, attempt, daemon_id, lease_token)
     select run_id, attempts, $7, $5 from claimed
 )
-select run_id, target, spec, exclusive_keys, trigger, due_at, closes_at, started_at,
+select run_id, target, spec, exclusive_keys, trigger, due_at, closes_at,
        clock_timestamp() as claimed_at, failures, attempts
   from claimed

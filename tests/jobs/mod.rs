@@ -1,0 +1,10 @@
+//! The kinds of job, driven on real servers as a worker drives them, but without a daemon around them.
+
+mod drive;
+mod prune_history;
+mod sequence;
+mod sql;
+mod vacuum;
+mod vacuum_all_majors;
+mod vacuum_locks;
+mod workplace;
