@@ -5,6 +5,7 @@
 // Floor 0, words.
 pub mod clock;
 pub mod fault;
+pub mod lengths;
 pub mod names;
 pub mod run_state;
 pub mod secret;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use crate::ledger::LedgerError;
+use crate::lengths::rough;
 
 /// Prints a part of the answer.
 pub fn say(text: &str) {
@@ -92,10 +93,7 @@ pub fn local_rfc3339(at: Timestamp, zone: &TimeZone) -> String {
 
 /// An elapsed time for people.
 pub fn elapsed(milliseconds: i64) -> String {
-    let elapsed = Duration::from_millis(milliseconds.unsigned_abs());
-    // Milliseconds matter in what is short only.
-    let shown = if elapsed < Duration::from_secs(10) { elapsed } else { Duration::from_secs(elapsed.as_secs()) };
-    humantime::format_duration(shown).to_string()
+    rough(Duration::from_millis(milliseconds.unsigned_abs())).to_string()
 }
 
 /// A number of rows for people.

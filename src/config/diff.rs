@@ -248,7 +248,6 @@ schedules:
             &[
                 "control database changed; takes effect at the next start",
                 "workers changed; takes effect at the next start",
-                "lease changed; takes effect at the next start",
                 "logging changed; takes effect at the next start",
             ],
         );

@@ -7,9 +7,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::value::{Count, Dates, Days, Elapsed, Names, Part, Reference, TargetList, Times};
+use super::value::{Count, Dates, Days, Names, Part, Reference, TargetList, Times};
 use super::{LogFormat, Preset, Rotation};
 use crate::calendar::{CatchUp, Overlap};
+use crate::lengths::Elapsed;
 
 /// The file as a whole.
 ///

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::problem::Finding;
 use super::read::{At, Reader};
-use super::value::{Count, Elapsed};
+use super::value::Count;
+use crate::lengths::Elapsed;
 
 /// How long an attempt may be allowed to take.
 pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(30 * 24);

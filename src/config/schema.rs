@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::file::{Control, ControlDatabase, File};
-use super::value::{Count, Elapsed, Names, Part, Reference};
+use super::value::{Count, Names, Part, Reference};
 use crate::jobs::JOB_KINDS;
 
 /// The schema of the whole file.
@@ -93,7 +93,6 @@ macro_rules! schemas {
 
 schemas! {
     Count: { "type": "integer", "minimum": 0 };
-    Elapsed: { "anyOf": [{ "type": "string", "pattern": "^[0-9 a-z]+$" }, { "const": 0 }], "examples": ["30s", "5m", "2h"] };
     Reference: { "type": "string", "minLength": 1 };
 }
 

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -12,7 +11,6 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::file::{Control, ControlDatabase};
-use super::problem::quote;
 
 /// A part of the file that is read alone, so that its problems do not hide those of others.
 #[derive(Debug)]
@@ -78,50 +76,6 @@ impl<'de> Deserialize<'de> for Count {
 
         deserializer.deserialize_u64(CountVisitor)
     }
-}
-
-/// An elapsed time such as `30s`, `5m` or `1h 30m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Elapsed(pub Duration);
-
-impl<'de> Deserialize<'de> for Elapsed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ElapsedVisitor;
-
-        impl Visitor<'_> for ElapsedVisitor {
-            type Value = Elapsed;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an elapsed time such as 30s, 5m or 2h")
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Elapsed, E> {
-                match number {
-                    0 => Ok(Elapsed(Duration::ZERO)),
-                    _ => Err(E::custom(format!("{number} has no unit; write {number}s, {number}m or {number}h"))),
-                }
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Elapsed, E> {
-                parse_elapsed(text).map(Elapsed).map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_any(ElapsedVisitor)
-    }
-}
-
-/// Reads an elapsed time in humantime's form, without the units whose length is anybody's guess.
-fn parse_elapsed(text: &str) -> Result<Duration, String> {
-    const CALENDAR: &[&str] = &["M", "month", "months", "y", "yr", "yrs", "year", "years"];
-    let mut units = text.split(|c: char| c.is_ascii_digit() || c.is_whitespace()).filter(|unit| !unit.is_empty());
-    if let Some(unit) = units.find(|unit| CALENDAR.contains(unit)) {
-        let hint = if unit == "M" { " (a minute is `m`)" } else { "" };
-        let found = quote(unit);
-        return Err(format!("{found} has no fixed length, so it is no elapsed time; write days, hours, minutes{hint}"));
-    }
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{} is not an elapsed time such as 30s, 5m or 2h: {error}", quote(text)))
 }
 
 /// Where a secret is found, or the secret itself; nothing of it is ever quoted.
@@ -292,25 +246,6 @@ impl<'de> Deserialize<'de> for Control {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_elapsed_time_has_a_unit_of_fixed_length() {
-        let check = |value: Value, expected: Result<u64, &str>| {
-            let read = serde_json::from_value::<Elapsed>(value.clone()).map(|elapsed| elapsed.0.as_secs());
-            assert_eq!(read.map_err(|error| error.to_string()), expected.map_err(str::to_owned), "{value}");
-        };
-        check("30s".into(), Ok(30));
-        check("1h 30m".into(), Ok(5400));
-        check("2days".into(), Ok(172_800));
-        check(0.into(), Ok(0));
-        check(30.into(), Err("30 has no unit; write 30s, 30m or 30h"));
-        let no_length = "has no fixed length, so it is no elapsed time; write days, hours, minutes";
-        check("1M".into(), Err(&format!("`M` {no_length} (a minute is `m`)")));
-        check("1 year".into(), Err(&format!("`year` {no_length}")));
-        check("3months".into(), Err(&format!("`months` {no_length}")));
-        check("soon".into(), Err("`soon` is not an elapsed time such as 30s, 5m or 2h: expected number at 0"));
-        check(true.into(), Err("invalid type: boolean `true`, expected an elapsed time such as 30s, 5m or 2h"));
-    }
 
     #[test]
     fn one_value_is_as_good_as_a_list_of_one_and_a_number_as_its_text() {

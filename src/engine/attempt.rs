@@ -21,6 +21,7 @@ use crate::jobs::kind;
 use crate::ledger::LedgerError;
 use crate::ledger::lease::{AttemptEnd, Counts, Lease, Next};
 use crate::ledger::run::Claimed;
+use crate::lengths::rough;
 use crate::pg::progress::Progress;
 use crate::pg::session::Session;
 use crate::policy::gate::Stop;
@@ -75,9 +76,7 @@ async fn perform_in_span(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
     let (end, next) = conclude(worked, &claimed, began.elapsed());
     let end = AttemptEnd { error: end.error.map(|error| shared.redactor.clean(&error)), ..end };
     let recorded = record(shared, &claimed.lease, &end, &next).await;
-    let elapsed = humantime::format_duration(Duration::from_millis(
-        u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-    ));
+    let elapsed = rough(began.elapsed());
     match (recorded, next) {
         (Err(error), _) => {
             tracing::error!(fault = %error.fault(), %error, "the attempt's end could not be recorded");
@@ -94,7 +93,7 @@ async fn perform_in_span(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
             Some(outcome)
         }
         (Ok(()), Next::Queue { delay, reason, .. }) => {
-            tracing::info!(%elapsed, delay = %humantime::format_duration(delay), reason, "run goes back to the queue");
+            tracing::info!(%elapsed, delay = %rough(delay), reason, "run goes back to the queue");
             None
         }
     }

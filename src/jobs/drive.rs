@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::context::{Context, JobError};
 use super::{Job, OnFailure, StepReport, parse_with};
 use crate::fault::Fault;
+use crate::lengths::rough;
 use crate::policy::gate::Stop;
 
 /// How driving a job ended.
@@ -105,9 +106,7 @@ async fn perform<J: Job>(job: &J, step: &J::Step, name: &str, cx: &mut Context) 
     let started = tokio::time::Instant::now();
     tracing::debug!(step = name, "step begins");
     let result = job.perform(step, cx).await;
-    let elapsed = humantime::format_duration(std::time::Duration::from_millis(
-        u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-    ));
+    let elapsed = rough(started.elapsed());
     match &result {
         Ok(report) => {
             cx.settle(name, report).await?;

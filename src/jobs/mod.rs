@@ -6,7 +6,6 @@
 pub mod context;
 pub mod drive;
 pub mod journal;
-pub mod lengths;
 pub mod pattern;
 pub mod prune_history;
 pub mod sequence;

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::context::{Context, JobError};
-use super::lengths::CalendarSpan;
 use super::{Job, Measures, Profile, StepReport, Weight};
 use crate::ledger::retention::Kept;
+use crate::lengths::CalendarSpan;
 
 /// The parameters of a `prune_history` job, all of them optional.
 ///
@@ -75,7 +75,7 @@ fn decide(spec: &PruneHistory, runs: u64, daemons: u64) -> Vec<Step> {
 
 impl PruneHistory {
     const fn kept(&self) -> Kept {
-        Kept { younger_than: self.older_than.to_interval(), newest: self.keep_last }
+        Kept { younger_than: self.older_than, newest: self.keep_last }
     }
 }
 

@@ -58,6 +58,7 @@ async fn two_daemons_perform_each_firing_once_and_one_takes_over_from_the_other(
     other.stop(START).await;
     // What was under way when the first was killed is finished by whoever comes next.
     let mut last = Daemon::start(&config.path(), &variables);
+    last.wait_for_line("ready", START).await;
     let until = bench.column("select clock_timestamp()").await[0].clone();
     let open = format!(
         "select case when exists (select from pgupkeep.run where due_at <= '{until}' and state <> 'finished') then 0 else 1 end"

@@ -17,9 +17,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::context::{Context, JobError};
-use super::lengths::Elapsed;
 use super::pattern::TablePattern;
 use super::{Job, Profile, StepReport, Weight};
+use crate::lengths::Elapsed;
 
 pub use decide::decide;
 pub use facts::{Sort, TableFacts};
@@ -167,7 +167,7 @@ mod tests {
             assert_eq!(error.path, path, "{error}");
             assert!(error.message.contains(message), "{error}");
         };
-        check(json!({ "lock_wait": "soon" }), &["lock_wait"], "such as `60s`");
+        check(json!({ "lock_wait": "soon" }), &["lock_wait"], "such as 30s");
         check(json!({ "dead_score": 0 }), &["dead_score"], "above 0");
         check(json!({ "include": ["a", ""] }), &["include", "1"], "a pattern is empty");
         check(json!({ "freeze": true }), &["freeze"], "unknown field");

@@ -1,4 +1,4 @@
-//! Lengths of time in a job's parameters: elapsed time, and spans of the calendar.
+//! Lengths of time as people write them: elapsed time, and spans of the calendar.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,27 +6,68 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::types::PgInterval;
 
-/// A stretch of elapsed time, written as `90s` or `1h 30m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+/// An elapsed time for people: to the millisecond when it is short, to the second otherwise.
+pub fn rough(elapsed: Duration) -> humantime::FormattedDuration {
+    let whole = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    let shown = if elapsed < Duration::from_secs(10) {
+        Duration::from_millis(whole)
+    } else {
+        Duration::from_secs(elapsed.as_secs())
+    };
+    humantime::format_duration(shown)
+}
+
+/// An elapsed time such as `30s`, `5m` or `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct Elapsed(pub Duration);
+
+impl<'de> Deserialize<'de> for Elapsed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ElapsedVisitor;
+
+        impl Visitor<'_> for ElapsedVisitor {
+            type Value = Elapsed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an elapsed time such as 30s, 5m or 2h")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Elapsed, E> {
+                match number {
+                    0 => Ok(Elapsed(Duration::ZERO)),
+                    _ => Err(E::custom(format!("{number} has no unit; write {number}s, {number}m or {number}h"))),
+                }
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Elapsed, E> {
+                parse_elapsed(text).map(Elapsed).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(ElapsedVisitor)
+    }
+}
+
+/// Reads an elapsed time in humantime's form, without the units whose length is anybody's guess.
+fn parse_elapsed(text: &str) -> Result<Duration, String> {
+    const CALENDAR: &[&str] = &["M", "month", "months", "y", "yr", "yrs", "year", "years"];
+    let mut units = text.split(|c: char| c.is_ascii_digit() || c.is_whitespace()).filter(|unit| !unit.is_empty());
+    if let Some(unit) = units.find(|unit| CALENDAR.contains(unit)) {
+        let hint = if unit == "M" { " (a minute is `m`)" } else { "" };
+        let found = quote(unit);
+        return Err(format!("{found} has no fixed length, so it is no elapsed time; write days, hours, minutes{hint}"));
+    }
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{} is not an elapsed time such as 30s, 5m or 2h: {error}", quote(text)))
+}
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
-    }
-}
-
-impl TryFrom<String> for Elapsed {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|error| format!("{text:?} is not a length of time such as `60s` or `1h 30m`: {error}"))
     }
 }
 
@@ -37,17 +78,26 @@ impl From<Elapsed> for String {
 }
 
 impl JsonSchema for Elapsed {
+    fn inline_schema() -> bool {
+        true
+    }
+
     fn schema_name() -> Cow<'static, str> {
         "Elapsed".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "type": "string",
+            "anyOf": [{ "type": "string", "pattern": "^[0-9 a-z]+$" }, { "const": 0 }],
             "description": "A length of elapsed time.",
-            "examples": ["60s", "1h 30m"],
+            "examples": ["30s", "5m", "1h 30m"],
         })
     }
+}
+
+/// A text in backquotes, cut if it is long.
+fn quote(text: &str) -> String {
+    format!("`{text:.60}`")
 }
 
 /// A span of the calendar, written as `90days` or `1 year 6 months`.
@@ -60,13 +110,6 @@ pub struct CalendarSpan {
     pub months: i32,
     /// Whole days; a week is seven.
     pub days: i32,
-}
-
-impl CalendarSpan {
-    /// The span as SQL takes it.
-    pub const fn to_interval(self) -> PgInterval {
-        PgInterval { months: self.months, days: self.days, microseconds: 0 }
-    }
 }
 
 /// The longest span that makes sense, in years; PostgreSQL's calendar is wider still.
@@ -178,10 +221,21 @@ mod tests {
     }
 
     #[test]
-    fn an_elapsed_time_is_read_in_humantime_form() {
-        assert_eq!(Elapsed::try_from("1h 30m".to_owned()), Ok(Elapsed(Duration::from_mins(90))));
-        assert_eq!(Elapsed(Duration::from_mins(1)).to_string(), "1m");
-        let error = Elapsed::try_from("sixty".to_owned()).expect_err("not a length");
-        assert!(error.contains("such as `60s`"), "{error}");
+    fn an_elapsed_time_has_a_unit_of_fixed_length() {
+        let check = |value: serde_json::Value, expected: Result<u64, &str>| {
+            let read = serde_json::from_value::<Elapsed>(value.clone()).map(|elapsed| elapsed.0.as_secs());
+            assert_eq!(read.map_err(|error| error.to_string()), expected.map_err(str::to_owned), "{value}");
+        };
+        check("30s".into(), Ok(30));
+        check("1h 30m".into(), Ok(5400));
+        check("2days".into(), Ok(172_800));
+        check(0.into(), Ok(0));
+        check(30.into(), Err("30 has no unit; write 30s, 30m or 30h"));
+        let no_length = "has no fixed length, so it is no elapsed time; write days, hours, minutes";
+        check("1M".into(), Err(&format!("`M` {no_length} (a minute is `m`)")));
+        check("1 year".into(), Err(&format!("`year` {no_length}")));
+        check("3months".into(), Err(&format!("`months` {no_length}")));
+        check("soon".into(), Err("`soon` is not an elapsed time such as 30s, 5m or 2h: expected number at 0"));
+        check(true.into(), Err("invalid type: boolean `true`, expected an elapsed time such as 30s, 5m or 2h"));
     }
 }
