@@ -19,6 +19,7 @@
 
 mod support;
 
+mod cli;
 mod daemon;
 mod harness;
 mod house_rules;

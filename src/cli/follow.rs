@@ -185,10 +185,12 @@ impl View<'_> {
         }
     }
 
-    /// Says something new; what was said last is not repeated.
+    /// Says something new; what was said last is not repeated, and a bar says it already.
     fn say_once(&mut self, key: String, words: &str) {
         if self.said.as_ref() != Some(&key) {
-            self.line(words);
+            if matches!(self.screen, Screen::Lines) {
+                self.line(words);
+            }
             self.said = Some(key);
         }
     }

@@ -221,6 +221,8 @@ pub struct Plan {
     pub steps: Option<Vec<String>>,
     /// Why it could not be planned.
     pub error: Option<String>,
+    /// For a sequence, what each of its jobs would do now, in order; the ones before may change that for the ones after.
+    pub inner: Vec<Plan>,
 }
 
 /// What `cancel` answers.

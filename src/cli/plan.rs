@@ -5,7 +5,7 @@ use std::path::Path;
 use super::exit::Exit;
 use super::prepare::Prepared;
 use super::{json, output};
-use crate::config::{Job, Target};
+use crate::config::Target;
 use crate::jobs::context::{Context, JobError};
 use crate::jobs::{JobSpec, kind};
 use crate::ledger::Ledger;
@@ -37,10 +37,10 @@ async fn plan_all(path: &Path, args: &Plan) -> Result<Exit, Exit> {
     let mut exit = Exit::Done;
     let mut plans = Vec::new();
     for target in prepared.find_targets(job, &args.target)? {
-        let (plan, one_exit) = plan_one(&prepared, job, target).await?;
+        let (plan, one_exit) = plan_whole(&prepared, &job.spec, target).await?;
         exit = exit.worse(one_exit);
         if !args.json {
-            tell(&plan);
+            tell(&plan, "");
         }
         plans.push(plan);
     }
@@ -50,14 +50,29 @@ async fn plan_all(path: &Path, args: &Plan) -> Result<Exit, Exit> {
     Ok(exit)
 }
 
-async fn plan_one(prepared: &Prepared, job: &Job, target: &Target) -> Result<(json::Plan, Exit), Exit> {
+/// Plans a job, and the jobs of a sequence with it: they are planned for good only when their turn comes.
+async fn plan_whole(prepared: &Prepared, spec: &JobSpec, target: &Target) -> Result<(json::Plan, Exit), Exit> {
+    let (mut plan, mut exit) = plan_one(prepared, spec, target).await?;
+    // Where the sequence itself finds nothing to work on, its jobs would only say the same again.
+    if plan.steps.as_ref().is_some_and(|steps| !steps.is_empty()) {
+        for inner in &spec.inner {
+            let (inner, inner_exit) = plan_one(prepared, inner, target).await?;
+            exit = exit.worse(inner_exit);
+            plan.inner.push(inner);
+        }
+    }
+    Ok((plan, exit))
+}
+
+async fn plan_one(prepared: &Prepared, spec: &JobSpec, target: &Target) -> Result<(json::Plan, Exit), Exit> {
     let plan = json::Plan {
-        job: job.spec.name.to_string(),
-        kind: job.spec.kind.clone(),
+        job: spec.name.to_string(),
+        kind: spec.kind.clone(),
         target: target.name.to_string(),
         standby: false,
         steps: None,
         error: None,
+        inner: Vec::new(),
     };
     let session = match Session::open(&target.connection, "pgupkeep/plan").await {
         Ok(session) => session,
@@ -73,7 +88,7 @@ async fn plan_one(prepared: &Prepared, job: &Job, target: &Target) -> Result<(js
     // Not reached unless the job asks for it.
     let ledger =
         Ledger::new(&prepared.config.control.connection, "pgupkeep/plan").map_err(|error| prepared.refuse(&error))?;
-    match steps_of(&job.spec, target, session, ledger).await {
+    match steps_of(spec, target, session, ledger).await {
         Ok(steps) => {
             let steps = steps.iter().map(|step| prepared.redactor.clean(step)).collect();
             Ok((json::Plan { steps: Some(steps), ..plan }, Exit::Done))
@@ -97,20 +112,24 @@ async fn steps_of(spec: &JobSpec, target: &Target, session: Session, ledger: Led
     steps
 }
 
-fn tell(plan: &json::Plan) {
-    let name = format!("{} on {}", plan.job, plan.target);
+fn tell(plan: &json::Plan, indent: &str) {
+    let name = format!("{indent}{} on {}", plan.job, plan.target);
     match &plan.steps {
         _ if plan.standby => {
             output::say(&format!("{name}: the target is a standby; nothing is done there until it is promoted"));
         }
+        // Its error was printed when it came up.
         None => {}
         Some(steps) if steps.is_empty() => output::say(&format!("{name}: nothing to do")),
         Some(steps) => {
             let plural = if steps.len() == 1 { "" } else { "s" };
             output::say(&format!("{name}: {} step{plural}", steps.len()));
             for (nth, step) in steps.iter().enumerate() {
-                output::say(&format!("  {}. {step}", nth + 1));
+                output::say(&format!("{indent}  {}. {step}", nth + 1));
             }
         }
+    }
+    for inner in &plan.inner {
+        tell(inner, "     ");
     }
 }

@@ -170,11 +170,13 @@ fn sentence(run: &json::Run) -> String {
     let Some(outcome) = &run.outcome else { return format!("{name}: {}", run.state) };
     let why = output::or_blank(run.error.as_deref().or(run.reason.as_deref()).map(|why| format!(": {why}")));
     let took = output::or_blank(run.duration_ms.map(|took| format!(" in {}", output::elapsed(took))));
-    let steps = run
-        .steps
-        .as_ref()
-        .map_or(0, |steps| steps.iter().filter(|step| step.outcome.as_deref() == Some("done")).count());
-    let plural = if steps == 1 { "" } else { "s" };
-    let done = if steps == 0 { String::new() } else { format!(", {steps} step{plural} done") };
+    let last = run.attempts_detail.as_ref().and_then(|attempts| attempts.last());
+    let steps = last.and_then(|attempt| attempt.steps_done.zip(attempt.steps_planned));
+    let done = match steps {
+        None | Some((_, 0) | (0, 1)) => String::new(),
+        Some((1, 1)) => ", 1 step done".to_owned(),
+        Some((done, planned)) if done == planned => format!(", {done} steps done"),
+        Some((done, planned)) => format!(", {done} of {planned} steps done"),
+    };
     format!("{name}: {outcome}{took}{done}{why}")
 }
