@@ -96,7 +96,9 @@ comment on column pgupkeep.run.cancel_requested_at is 'When somebody asked for i
 comment on column pgupkeep.run.cancel_requested_by is 'The database role that asked.';
 create index run_queue on pgupkeep.run (eligible_at) where state = 'queued';
 create index run_working on pgupkeep.run (target) where state = 'running';
-create index run_history on pgupkeep.run (job, target, due_at desc);
+create index run_of_job on pgupkeep.run (job, target, due_at desc);
+-- The newest runs of all jobs, without looking at the steps of the others.
+create index run_by_time on pgupkeep.run (due_at desc, run_id desc);
 
 create table pgupkeep.attempt (
     run_id        uuid        not null references pgupkeep.run on delete cascade,

@@ -74,6 +74,11 @@ impl Shared {
             halt: CancellationToken::new(),
         }
     }
+
+    /// The value, or nothing after the loop's failure has been told.
+    fn told<T>(&self, who: &str, result: Result<T, LedgerError>) -> Option<T> {
+        result.map_err(|error| self.ledger.complain(who, &error)).ok()
+    }
 }
 
 /// What the scheduler last did, for the watchdog and the status line.
@@ -196,22 +201,7 @@ fn spawn(loops: &mut JoinSet<&'static str>, name: &'static str, work: impl Futur
 /// Says over and over that this daemon is up.
 async fn beat(shared: Shared) {
     loop {
-        quiet_while_passing("heartbeat", shared.ledger.beat_daemon(shared.daemon_id).await);
+        shared.told("heartbeat", shared.ledger.beat_daemon(shared.daemon_id).await);
         tokio::time::sleep(DAEMON_HEARTBEAT).await;
-    }
-}
-
-/// Logs a loop's failure, unless the ledger has already said that the control database is away.
-fn quiet_while_passing<T>(name: &str, result: Result<T, LedgerError>) -> Option<T> {
-    match result {
-        Ok(value) => Some(value),
-        Err(error) if error.is_passing() => {
-            tracing::debug!(%error, "the {name} waits for the control database");
-            None
-        }
-        Err(error) => {
-            tracing::error!(fault = %error.fault(), %error, "the {name} failed; it tries again");
-            None
-        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Shared, quiet_while_passing};
+use super::Shared;
 use crate::ledger::LedgerError;
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -14,7 +14,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub async fn run(shared: Shared) {
     let mut ear = shared.work.listen();
     loop {
-        quiet_while_passing("notifier", once(&shared).await);
+        shared.told("notifier", once(&shared).await);
         tokio::select! {
             () = ear.heard() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Shared, quiet_while_passing};
+use super::Shared;
 use crate::config::Connection;
 use crate::ledger::LedgerError;
 use crate::ledger::rescue::{Lapsed, Rescue};
@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub async fn run(shared: Shared) {
     let mut kept = BTreeSet::new();
     loop {
-        quiet_while_passing("rescuer", once(&shared, &mut kept).await);
+        shared.told("rescuer", once(&shared, &mut kept).await);
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Pulse, Shared, quiet_while_passing};
+use super::{Pulse, Shared};
 use crate::calendar::{self, Disposition, Due, Firing, Overlap, Plan};
 use crate::config::{Config, Entry};
 use crate::ledger::LedgerError;
@@ -45,7 +45,7 @@ pub async fn run(shared: Shared, pulse: watch::Sender<Pulse>) {
     let mut said = Said::default();
     while !shared.drain.is_cancelled() {
         let look_at = Instant::now()
-            + match quiet_while_passing("scheduler", once(&shared, &mut said).await) {
+            + match shared.told("scheduler", once(&shared, &mut said).await) {
                 Some(Some((now, next))) => {
                     let next_text = next.as_ref().map(|(instant, entry)| format!("{entry} at {instant}"));
                     pulse.send_replace(Pulse { at: Some(Instant::now()), next: next_text });

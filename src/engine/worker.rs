@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Shared, attempt, quiet_while_passing};
+use super::{Shared, attempt};
 use crate::ledger::LedgerError;
 use crate::ledger::run::{Capacity, Claimed};
 
@@ -13,7 +13,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 pub async fn run(shared: Shared) {
     let mut ear = shared.work.listen();
     while !shared.drain.is_cancelled() {
-        match quiet_while_passing("worker", claim(&shared).await).flatten() {
+        match shared.told("worker", claim(&shared).await).flatten() {
             Some(claimed) => {
                 attempt::perform(&shared, claimed).await;
             }

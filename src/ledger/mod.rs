@@ -25,14 +25,18 @@ use tokio::time::Instant;
 
 use crate::config::Connection;
 use crate::fault::Fault;
+use crate::lengths::rough;
 use crate::pg::PgError;
-use crate::pg::connect::{CONNECT_TIMEOUT, Purpose, options, within};
+use crate::pg::connect::{Purpose, connect, options, within};
 
 /// The channel on which the ledger says that something is to be looked at; it carries no data.
 pub const CHANNEL: &str = "pgupkeep";
 
 /// How long a verb may take.
 const VERB_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long to wait for one of the pool's connections.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A verb that failed.
 #[derive(Debug, thiserror::Error)]
@@ -104,20 +108,26 @@ pub(crate) fn odd(error: impl std::fmt::Display) -> LedgerError {
     LedgerError::Row(error.to_string())
 }
 
-/// Whether the control database answers.
+/// Whether the control database can be worked with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+enum Reach {
     /// It answered last time.
     Up,
-    /// It has not answered since then.
+    /// It has not answered, or has refused us, since then.
     Down(Instant),
 }
+
+/// How long the same complaint is not made again.
+const SAME_COMPLAINT: Duration = Duration::from_mins(5);
 
 /// The control database, reached through a small pool.
 #[derive(Debug, Clone)]
 pub struct Ledger {
+    connection: Connection,
+    name: String,
     pool: PgPool,
     reach: watch::Sender<Reach>,
+    complaint: watch::Sender<Option<(String, Instant)>>,
 }
 
 impl Ledger {
@@ -129,15 +139,34 @@ impl Ledger {
         let pool = PgPoolOptions::new()
             .max_connections(4)
             .min_connections(0)
-            .acquire_timeout(CONNECT_TIMEOUT)
+            .acquire_timeout(ACQUIRE_LIMIT)
             .idle_timeout(Duration::from_mins(5))
             .connect_lazy_with(options(connection, name, Purpose::Short)?);
-        Ok(Self { pool, reach: watch::Sender::new(Reach::Up) })
+        Ok(Self {
+            connection: connection.clone(),
+            name: name.to_owned(),
+            pool,
+            reach: watch::Sender::new(Reach::Up),
+            complaint: watch::Sender::new(None),
+        })
     }
 
-    /// Whether the control database answers, for those who want to wait.
-    pub fn reach(&self) -> watch::Receiver<Reach> {
-        self.reach.subscribe()
+    /// Logs that a verb failed, unless that has been said: an outage is told once, any other failure every five minutes.
+    pub fn complain(&self, who: &str, error: &LedgerError) {
+        let text = error.to_string();
+        let told = is_outage(error.fault())
+            || !self.complaint.send_if_modified(|last| {
+                let again = last.as_ref().is_none_or(|(said, at)| *said != text || at.elapsed() > SAME_COMPLAINT);
+                if again {
+                    *last = Some((text.clone(), Instant::now()));
+                }
+                again
+            });
+        if told {
+            tracing::debug!(error = text, "the {who} tries again");
+        } else {
+            tracing::error!(fault = %error.fault(), error = text, hint = error.fault().hint(), "the {who} failed; it tries again");
+        }
     }
 
     /// Closes the pool, without waiting for long.
@@ -147,7 +176,14 @@ impl Ledger {
 
     /// Takes a connection that is closed again unless [`Lent::give_back`] is called.
     async fn lend(&self) -> Result<Lent, LedgerError> {
-        let taken = self.pool.acquire().await.map_err(PgError::from);
+        let taken = match self.pool.acquire().await {
+            // The pool keeps the reason to itself, so the question is asked once more without it.
+            Err(sqlx::Error::PoolTimedOut) => match connect(&self.connection, &self.name, Purpose::Short).await {
+                Err(reason) => Err(reason),
+                Ok(_) => Err(PgError::Connection(sqlx::Error::PoolTimedOut)),
+            },
+            taken => taken.map_err(PgError::from),
+        };
         self.note(taken.as_ref().err());
         Ok(Lent(Some(taken?)))
     }
@@ -159,24 +195,29 @@ impl Ledger {
         Ok(answer?)
     }
 
-    /// Says once that the control database went away, and once that it is back.
+    /// Says once that the control database went away or refuses us, and once that it is back.
     fn note(&self, error: Option<&PgError>) {
-        let down = error.filter(|error| error.fault() == Fault::Unreachable);
+        let down = error.filter(|error| is_outage(error.fault()));
         self.reach.send_if_modified(|reach| match (*reach, down) {
             (Reach::Up, Some(error)) => {
-                tracing::warn!(%error, "the control database is away; waiting for it");
+                let hint = error.fault().hint();
+                tracing::warn!(%error, hint, "the control database is away; waiting for it");
                 *reach = Reach::Down(Instant::now());
                 true
             }
             (Reach::Down(since), None) => {
-                let away = humantime::format_duration(Duration::from_secs(since.elapsed().as_secs()));
-                tracing::info!(%away, "the control database is back");
+                tracing::info!(away = %rough(since.elapsed()), "the control database is back");
                 *reach = Reach::Up;
                 true
             }
             _ => false,
         });
     }
+}
+
+/// Whether this fault means that nothing can be done with the control database at all, for now.
+const fn is_outage(fault: Fault) -> bool {
+    matches!(fault, Fault::Unreachable | Fault::Login | Fault::Exhausted | Fault::ReadOnly)
 }
 
 /// A connection on loan; dropped, it is closed.
