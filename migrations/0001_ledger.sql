@@ -95,6 +95,7 @@ comment on column pgupkeep.run.progress is 'How far the present step is, as last
 comment on column pgupkeep.run.cancel_requested_at is 'When somebody asked for it to stop.';
 comment on column pgupkeep.run.cancel_requested_by is 'The database role that asked.';
 create index run_queue on pgupkeep.run (eligible_at) where state = 'queued';
+create index run_active on pgupkeep.run (created_at) where state in ('queued', 'running');
 create index run_working on pgupkeep.run (target) where state = 'running';
 create index run_of_job on pgupkeep.run (job, target, due_at desc);
 -- The newest runs of all jobs, without looking at the steps of the others.

@@ -96,10 +96,10 @@ impl Fault {
     /// One sentence that tells an operator what to do next.
     pub const fn hint(self) -> &'static str {
         match self {
-            Self::Unreachable => "check that the server is up and reachable; pgupkeep goes on by itself when it is",
+            Self::Unreachable => "check that the server is up and reachable; a daemon goes on by itself when it is",
             Self::ReadOnly => "nothing was written; the work is taken up when the server accepts writes",
             Self::Locked => "see which session holds the lock in pg_locks; pgupkeep tries again later",
-            Self::Privilege => "grant the role what the message names, or run pgupkeep as the owner of the tables",
+            Self::Privilege => "grant the role what the message names; `docs/jobs.md` lists what each kind needs",
             Self::Login => "check user, password, database and pg_hba.conf for this url",
             Self::Exhausted => "raise the limit that the message names, or run fewer jobs at a time",
             Self::DiskFull => "free space on the server's disk before the next run",

@@ -149,20 +149,6 @@ words! {
     }
 }
 
-impl From<AttemptOutcome> for Option<Outcome> {
-    fn from(outcome: AttemptOutcome) -> Self {
-        match outcome {
-            AttemptOutcome::Succeeded => Some(Outcome::Succeeded),
-            AttemptOutcome::Partial => Some(Outcome::Partial),
-            AttemptOutcome::Failed => Some(Outcome::Failed),
-            AttemptOutcome::Cancelled => Some(Outcome::Cancelled),
-            AttemptOutcome::TimedOut => Some(Outcome::TimedOut),
-            AttemptOutcome::Lost => Some(Outcome::Lost),
-            AttemptOutcome::HandedBack => None,
-        }
-    }
-}
-
 impl Outcome {
     /// Whether somebody should be told: work was wanted and is not done.
     pub const fn is_trouble(self) -> bool {

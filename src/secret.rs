@@ -3,6 +3,7 @@
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use tokio::sync::watch;
 
 /// What stands where a secret was.
@@ -67,15 +68,28 @@ impl Redactor {
             if text.contains(secret.expose()) { text.replace(secret.expose(), REDACTED) } else { text }
         })
     }
+
+    /// The value with every known secret in its texts replaced by `***`.
+    pub fn clean_json(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.clean(text)),
+            Value::Array(values) => values.iter().map(|value| self.clean_json(value)).collect(),
+            Value::Object(fields) => {
+                Value::Object(fields.iter().map(|(name, value)| (name.clone(), self.clean_json(value))).collect())
+            }
+            other => other.clone(),
+        }
+    }
 }
 
 impl SecretSet {
-    /// Adds secrets, and their percent-encoded and decoded forms; old ones stay, since old texts may still be printed.
+    /// Adds secrets, also as URLs and JSON write them; old ones stay, since old texts may still be printed.
     pub fn learn(&self, secrets: impl IntoIterator<Item = Secret>) {
         self.0.send_modify(|known| {
             for secret in secrets {
                 let encoded: String = url::form_urlencoded::byte_serialize(secret.expose().as_bytes()).collect();
-                for form in [secret, Secret::new(encoded)] {
+                let quoted = Value::from(secret.expose()).to_string();
+                for form in [Secret::new(quoted.trim_matches('"')), Secret::new(encoded), secret] {
                     if form.expose().len() >= SHORTEST_SEARCHED && !known.contains(&form) {
                         known.push(form);
                     }

@@ -32,6 +32,15 @@ impl Signals {
         })
     }
 
+    /// The next order to stop; an order to reload is left for [`Signals::next`].
+    pub async fn stop(&mut self) {
+        tokio::select! {
+            Some(()) = self.terminate.recv() => {}
+            Some(()) = self.interrupt.recv() => {}
+            else => std::future::pending().await,
+        }
+    }
+
     /// The next order.
     pub async fn next(&mut self) -> Order {
         tokio::select! {

@@ -70,20 +70,15 @@ async fn run(path: &Path, config: Arc<Config>, secrets: (SecretSet, Redactor)) -
         Ok(ledger) => ledger,
         Err(error) => return refuse(&error),
     };
-    let mut stopped_early = false;
-    let prepared = tokio::select! {
-        prepared = prepare(&ledger, &config, daemon_id) => prepared,
-        () = told_to_stop(&mut signals) => {
-            stopped_early = true;
-            Ok(())
+    tokio::select! {
+        prepared = prepare(&ledger, &config, daemon_id) => if let Err(error) = prepared {
+            return refuse(&error);
+        },
+        () = signals.stop() => {
+            tracing::info!("told to stop before the control database was reached");
+            return Exit::Done;
         }
-    };
-    if let Err(error) = prepared {
-        return refuse(&error);
-    }
-    if stopped_early {
-        tracing::info!("told to stop before the control database was reached");
-        return Exit::Done;
+        () = feed_watchdog() => {}
     }
     let engine = match Engine::start(Arc::clone(&config), ledger, daemon_id, secrets).await {
         Ok(engine) => engine,
@@ -98,20 +93,20 @@ async fn run(path: &Path, config: Arc<Config>, secrets: (SecretSet, Redactor)) -
 
 /// Brings the ledger up to date and registers this daemon, waiting for the control database where it is away.
 async fn prepare(ledger: &Ledger, config: &Config, daemon_id: Uuid) -> Result<(), LedgerError> {
-    let applied = patiently(|| ledger.migrate()).await?;
+    let applied = patiently(ledger, || ledger.migrate()).await?;
     if !applied.is_empty() {
         tracing::info!(versions = ?applied, "brought the ledger up to date");
     }
     register(ledger, config).await?;
-    patiently(|| ledger.beat_daemon(daemon_id)).await
+    patiently(ledger, || ledger.beat_daemon(daemon_id)).await
 }
 
-async fn told_to_stop(signals: &mut Signals) {
+/// Tells systemd for ever that this process is alive: for waits that may last, such as that for the control database.
+async fn feed_watchdog() {
+    let mut watchdog = tokio::time::interval(watchdog_interval());
     loop {
-        match signals.next().await {
-            Order::Stop => return,
-            Order::Reload => tracing::warn!("not reloading: the control database has not been reached yet"),
-        }
+        watchdog.tick().await;
+        notify(&[NotifyState::Watchdog]);
     }
 }
 
@@ -127,7 +122,8 @@ async fn attend(path: &Path, mut engine: Engine, signals: &mut Signals) -> Exit 
                     tracing::info!("reloading");
                     let reloaded = tokio::select! {
                         reloaded = reload(&engine, path) => reloaded,
-                        () = told_to_stop(signals) => return stop(engine, signals, Exit::Done).await,
+                        () = signals.stop() => return stop(engine, signals, Exit::Done).await,
+                        () = feed_watchdog() => Reloaded::Kept,
                     };
                     let status = match reloaded {
                         Reloaded::Taken => "reloaded",
@@ -162,7 +158,7 @@ async fn stop(engine: Engine, signals: &mut Signals, exit: Exit) -> Exit {
             tracing::info!(elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), "stopped");
             exit
         }
-        () = told_to_stop(signals) => {
+        () = signals.stop() => {
             tracing::warn!("told a second time: leaving now; what ran is rescued when its lease is over");
             Exit::Failed
         }

@@ -82,6 +82,19 @@ pub struct Connection {
     pub password: Option<Secret>,
 }
 
+impl Connection {
+    /// Whether both lead to the same database, with whatever credentials.
+    pub fn is_same_database(&self, other: &Self) -> bool {
+        let place = |connection: &Self| {
+            let mut url = url::Url::parse(connection.url.expose()).ok()?;
+            // A URL that cannot hold credentials has none to compare.
+            let _kept = (url.set_username(""), url.set_password(None));
+            Some(url)
+        };
+        place(self) == place(other)
+    }
+}
+
 /// One database that we care for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {

@@ -107,7 +107,7 @@ fn the_shipped_file_is_good_and_without_warnings() {
             "weekly/vacuum-everything",
             "monthly/prune-history",
             "quarterly/full",
-            "cron/refresh-statistics",
+            "cron/vacuum-analyze",
         ]
     );
     let full = config.jobs.values().find(|job| job.spec.name.as_str() == "full").expect("the sequence");
@@ -206,7 +206,7 @@ const BAD_FILES: &[(&str, &str)] = &[
     ("a target without url", "version: 1\ntargets: { db: { max_runs: 0, preset: mlfow } }\n"),
     ("a target that is a URL", "version: 1\ntargets: { db: \"postgres://u:hunter2-canary@h/db\" }\n"),
     ("a target that is nothing", "version: 1\ntargets:\n  db:\n"),
-    ("a target's odd name", "version: 1\ntargets: { \"my db\": { url: \"postgres://h/db\" } }\n"),
+    ("a target's odd name", "version: 1\ntargets: { \" my db\": { url: \"postgres://h/db\" } }\n"),
     ("a variable that is not set", "version: 1\ntargets: { db: { url: \"env:DATABASE_URI\" } }\n"),
     ("a variable without a URL", "version: 1\ntargets: { db: { url: \"env:NOT_A_URL\" } }\n"),
     (
@@ -306,7 +306,7 @@ const BAD_RESTS: &[(&str, &str)] = &[
         "ambiguous names",
         "jobs: { v: { kind: vacuum } }\nschedules:\n  daily:\n    - { job: v, at: \"02:00\" }\n    - { job: v, at: \"14:00\" }\n    - { job: v, at: \"15:00\", name: x }\n  reload:\n    - { job: v, name: x }\n",
     ),
-    ("an odd name", "jobs: { v: { kind: vacuum } }\nschedules: { reload: [{ job: v, name: \"a b\" }] }\n"),
+    ("an odd name", "jobs: { v: { kind: vacuum } }\nschedules: { reload: [{ job: v, name: \" a b\" }] }\n"),
     (
         "an unknown window",
         "windows: { night: { from: \"01:00\", to: \"02:00\" } }\njobs: { v: { kind: vacuum } }\nschedules: { daily: [{ job: v, at: \"02:00\", window: nite, paused: no }] }\n",

@@ -58,7 +58,7 @@ pub async fn perform(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
 
 async fn perform_in_span(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
     let began = Instant::now();
-    tracing::info!(trigger = %claimed.trigger, due_at = %claimed.due_at, kind = claimed.spec.kind, "attempt begins");
+    tracing::debug!(trigger = %claimed.trigger, due_at = %claimed.due_at, kind = claimed.spec.kind, "attempt begins");
     let (order, orders) = watch::channel(None);
     let progress = watch::Sender::new(None);
     let worked = {
@@ -68,13 +68,18 @@ async fn perform_in_span(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
             () = guard(shared, &claimed, &order, progress.subscribe()) => return None,
         }
     };
-    let lease_lost = matches!(*order.borrow(), Some(Stop::LeaseLost));
-    if lease_lost {
+    // Work that ended all the same is worth recording: the token guards against writing over somebody else's attempt.
+    if matches!(&worked, Worked::Driven(Finish { end: End::Stopped(Stop::LeaseLost), .. })) {
         tracing::warn!("the lease could not be kept; this attempt is left to the rescuer");
         return None;
     }
     let (end, next) = conclude(worked, &claimed, began.elapsed());
-    let end = AttemptEnd { error: end.error.map(|error| shared.redactor.clean(&error)), ..end };
+    let clean = |text: String| shared.redactor.clean(&text);
+    let end = AttemptEnd { error: end.error.map(clean), ..end };
+    let next = match next {
+        Next::Finish(outcome, reason) => Next::Finish(outcome, reason.map(clean)),
+        Next::Queue { delay, reason, counts } => Next::Queue { delay, reason: clean(reason), counts },
+    };
     let recorded = record(shared, &claimed.lease, &end, &next).await;
     let elapsed = rough(began.elapsed());
     match (recorded, next) {
@@ -215,37 +220,34 @@ async fn guard(
         shared.halt.cancelled().await;
         stop(Stop::Shutdown);
     };
-    let heartbeat = async {
-        stop(keep_lease(shared, &claimed.lease, progress).await);
-    };
+    let heartbeat = keep_lease(shared, &claimed.lease, progress, &stop);
     tokio::join!(deadline, halted, heartbeat);
     // Every order is given; the work itself decides when it ends.
     std::future::pending::<()>().await;
 }
 
-/// Extends the lease over and over; gives back why the run must stop.
-async fn keep_lease(shared: &Shared, lease: &Lease, progress: watch::Receiver<Option<Progress>>) -> Stop {
+/// Extends the lease until the work ends, and gives the order to stop when somebody cancelled or the lease is lost.
+async fn keep_lease(shared: &Shared, lease: &Lease, progress: watch::Receiver<Option<Progress>>, stop: &impl Fn(Stop)) {
     let length = shared.config.borrow().lease;
     let mut until = lease.until();
-    let mut cancelled = None;
     let mut ear = shared.work.listen();
     loop {
         let seen = progress.borrow().clone();
         match shared.ledger.extend_lease(lease, length, seen.as_ref()).await {
             Ok(beat) => {
                 until = beat.until;
-                cancelled = cancelled.or(beat.cancel_requested_by);
+                if let Some(by) = beat.cancel_requested_by {
+                    // The lease is kept all the same: stopping may take a while.
+                    stop(Stop::Cancelled { by });
+                }
             }
-            Err(LedgerError::LeaseLost(_)) => return Stop::LeaseLost,
+            Err(LedgerError::LeaseLost(_)) => return stop(Stop::LeaseLost),
             Err(error) => {
                 tracing::debug!(%error, "a heartbeat failed");
                 if Instant::now() >= until {
-                    return Stop::LeaseLost;
+                    return stop(Stop::LeaseLost);
                 }
             }
-        }
-        if let Some(by) = cancelled.take() {
-            return Stop::Cancelled { by };
         }
         tokio::select! {
             () = tokio::time::sleep(HEARTBEAT.min(length / 3)) => {}

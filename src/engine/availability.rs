@@ -62,13 +62,8 @@ impl Availability {
         });
     }
 
-    fn lift(&self, target: &TargetName) -> Option<Unfit> {
-        let mut lifted = None;
-        self.0.send_if_modified(|unfits| {
-            lifted = unfits.remove(target);
-            lifted.is_some()
-        });
-        lifted
+    fn lift(&self, target: &TargetName) {
+        self.0.send_modify(|unfits| drop(unfits.remove(target)));
     }
 }
 
@@ -91,32 +86,40 @@ pub async fn once(shared: &Shared) {
     let names: Vec<TargetName> = shared.availability.0.borrow().keys().cloned().collect();
     for name in names {
         let target = shared.config.borrow().targets.get(&name).cloned();
-        let unfit = match target {
-            Some(target) => look(&target).await,
-            None => None,
+        let found = match &target {
+            Some(target) => look(target).await,
+            None => Look::Fit("the target is no longer configured"),
         };
-        match unfit {
-            Some(unfit) => shared.availability.note(&name, &unfit),
-            None => {
-                match shared.availability.lift(&name) {
-                    Some(Unfit::Standby) => tracing::info!(target = %name, "the target was promoted; taking it up"),
-                    Some(Unfit::Away(_)) => tracing::info!(target = %name, "the target is back; taking it up"),
-                    None => {}
-                }
+        match found {
+            Look::Unfit(unfit) => shared.availability.note(&name, &unfit),
+            Look::Fit(words) => {
+                shared.availability.lift(&name);
+                tracing::info!(target = %name, "{words}");
                 shared.work.ring();
             }
         }
     }
 }
 
-async fn look(target: &Target) -> Option<Unfit> {
+/// What a look at an unfit target found.
+enum Look {
+    /// It is still unfit.
+    Unfit(Unfit),
+    /// Work may be claimed for it again, and this is said.
+    Fit(&'static str),
+}
+
+async fn look(target: &Target) -> Look {
     match Session::open(&target.connection, "pgupkeep/look").await {
         Ok(session) => {
             let standby = session.server.in_recovery;
             session.close().await;
-            standby.then_some(Unfit::Standby)
+            if standby { Look::Unfit(Unfit::Standby) } else { Look::Fit("the target takes writes; taking it up") }
         }
-        Err(error) => unfit_because(&error),
+        Err(error) => match unfit_because(&error) {
+            Some(unfit) => Look::Unfit(unfit),
+            None => Look::Fit("the target answers, but refuses us; its next run will say why"),
+        },
     }
 }
 

@@ -24,7 +24,7 @@ pub async fn run(shared: Shared) {
 }
 
 async fn listen(shared: &Shared) -> Result<(), sqlx::Error> {
-    let connection = shared.config.borrow().control.connection.clone();
+    let connection = shared.ledger.connection();
     let options = options(&connection, "pgupkeep/listen", Purpose::Short)
         .map_err(|error| sqlx::Error::Configuration(Box::new(error)))?;
     let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_with(options).await?;

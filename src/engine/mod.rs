@@ -162,6 +162,13 @@ impl Engine {
     /// Puts a configuration in force whose entries the ledger knows already.
     pub fn swap_config(&self, config: Arc<Config>) {
         self.secrets.learn(config.secrets.iter().cloned());
+        let connection = &config.control.connection;
+        if *connection != self.shared.ledger.connection()
+            && connection.is_same_database(&self.shared.ledger.connection())
+            && let Err(error) = self.shared.ledger.renew_credentials(connection)
+        {
+            tracing::error!(%error, "the control database's new credentials cannot be used");
+        }
         self.config.send_replace(config);
         self.shared.clock.ring();
         self.shared.work.ring();

@@ -1,7 +1,7 @@
 //! The notifier: tells people what the outbox holds, each notice once over all daemons.
 //!
-//! Its one way out is the log, at level WARN under the target `pgupkeep::notice`; journald, Loki or a mail filter
-//! can pick that up.
+//! Its one way out is the log, under the target `pgupkeep::notice`: each notice stands there once over all daemons, so
+//! that a filter on it can send mail without sending it twice.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub async fn run(shared: Shared) {
 pub async fn once(shared: &Shared) -> Result<usize, LedgerError> {
     let notices = shared.ledger.take_notices().await?;
     for notice in &notices {
-        tracing::warn!(target: "pgupkeep::notice", run = %notice.run_id, "{}", shared.redactor.clean(&notice.subject));
+        tracing::info!(target: "pgupkeep::notice", run = %notice.run_id, "{}", shared.redactor.clean(&notice.subject));
     }
     Ok(notices.len())
 }

@@ -5,7 +5,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::Engine;
 use super::scheduler::admit;
@@ -28,7 +31,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub async fn register(ledger: &Ledger, config: &Config) -> Result<(), LedgerError> {
     let entries: Vec<(EntryName, String)> =
         config.entries.iter().map(|entry| (entry.name.clone(), entry.cadence.fingerprint())).collect();
-    let registered = patiently(|| ledger.register_entries(&entries)).await?;
+    let registered = patiently(ledger, || ledger.register_entries(&entries)).await?;
     for (entry, what) in registered {
         match what {
             Registered::New => tracing::info!(%entry, "schedule entry is new; it counts from now"),
@@ -43,11 +46,14 @@ pub async fn register(ledger: &Ledger, config: &Config) -> Result<(), LedgerErro
 ///
 /// # Errors
 /// Any failure that is not.
-pub async fn patiently<T, F: Future<Output = Result<T, LedgerError>>>(work: impl Fn() -> F) -> Result<T, LedgerError> {
+pub async fn patiently<T, F: Future<Output = Result<T, LedgerError>>>(
+    ledger: &Ledger,
+    work: impl Fn() -> F,
+) -> Result<T, LedgerError> {
     loop {
         match work().await {
             Err(error) if error.is_passing() => {
-                tracing::debug!(%error, "waiting for the control database");
+                ledger.complain("start or reload", &error);
                 tokio::time::sleep(RETRY).await;
             }
             result => return result,
@@ -86,7 +92,8 @@ pub async fn reload(engine: &Engine, path: &Path) -> Reloaded {
         tracing::warn!("reload: {line}");
     }
     engine.swap_config(Arc::clone(&new));
-    match patiently(|| fire(&engine.shared.ledger, &new)).await {
+    let instant = OnceLock::new();
+    match patiently(&engine.shared.ledger, || fire(&engine.shared.ledger, &new, &instant)).await {
         Ok(fired) => tracing::info!(changes = lines.len(), fired, "reloaded"),
         Err(error) => tracing::error!(%error, "reloaded, but the reload entries could not be fired"),
     }
@@ -102,25 +109,29 @@ fn tell_bad(error: &LoadError) {
 }
 
 /// Writes a run for each `reload` entry and target, due now; gives back how many.
-async fn fire(ledger: &Ledger, config: &Config) -> Result<usize, LedgerError> {
+///
+/// The instant is kept over tries: when the answer to a commit was lost, the second try meets the rows of the first.
+async fn fire(ledger: &Ledger, config: &Config, instant: &OnceLock<Timestamp>) -> Result<usize, LedgerError> {
     if config.reload.is_empty() {
         return Ok(0);
     }
     loop {
-        if let Some((_, written)) = ledger.plan_firings(|view| reload_firings(config, view)).await? {
+        if let Some((_, written)) =
+            ledger.plan_firings(|view| reload_firings(config, view, *instant.get_or_init(|| view.now))).await?
+        {
             return Ok(written.len());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-fn reload_firings(config: &Config, view: &View) -> Decision {
+fn reload_firings(config: &Config, view: &View, instant: Timestamp) -> Decision {
     let mut active = view.active.clone();
     let mut runs = Vec::new();
     for entry in &config.reload {
         let Some(job) = config.jobs.get(&entry.job) else { continue };
         for target in &job.targets {
-            let run = NewRun::queued(Some(entry.name.clone()), &job.spec, target, Trigger::Reload, view.now);
+            let run = NewRun::queued(Some(entry.name.clone()), &job.spec, target, Trigger::Reload, instant);
             runs.push(match entry.paused {
                 Paused::Yes => run.finished(Outcome::Skipped, "the schedule entry is paused".to_owned()),
                 Paused::No => admit(run, entry.overlap, &mut active),

@@ -3,9 +3,10 @@
 //! Never on age alone: the lease must be over, *and* the worker's server process gone, *and* its advisory locks free.
 //! A worker that only stalled keeps its run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::Shared;
@@ -31,34 +32,34 @@ pub async fn run(shared: Shared) {
 
 /// Looks at every lapsed run once; gives back how many were rescued. `kept` remembers what was said already.
 ///
+/// Targets are asked side by side, so that one that does not answer delays no other's rescue.
+///
 /// # Errors
 /// When the control database fails.
 pub async fn once(shared: &Shared, kept: &mut BTreeSet<Uuid>) -> Result<u32, LedgerError> {
+    let lapsed = shared.ledger.lapsed_runs().await?;
+    kept.retain(|run_id| lapsed.iter().any(|run| run.run_id == *run_id));
+    let mut by_target = BTreeMap::<_, Vec<&Lapsed>>::new();
+    for run in &lapsed {
+        by_target.entry(&run.target).or_default().push(run);
+    }
     let mut rescued = 0;
-    for lapsed in shared.ledger.lapsed_runs().await? {
-        let Some(connection) =
-            shared.config.borrow().targets.get(&lapsed.target).map(|target| target.connection.clone())
-        else {
-            continue;
-        };
-        match evidence(&connection, &lapsed).await {
-            Ok(Ok(evidence)) => {
-                let rescue = back_off_after_loss(lapsed.losses + 1).map_or(Rescue::GiveUp, Rescue::Queue);
-                if shared.ledger.rescue_run(&lapsed, &evidence, &rescue).await? {
-                    tracing::warn!(run = %lapsed.run_id, job = lapsed.job, target = %lapsed.target, evidence, "rescued a run");
+    for (run, verdict) in join_all(by_target.into_values().map(|runs| judge(shared, runs))).await.concat() {
+        match verdict {
+            Verdict::Dead(evidence) => {
+                let rescue = back_off_after_loss(run.losses + 1).map_or(Rescue::GiveUp, Rescue::Queue);
+                if shared.ledger.rescue_run(run, &evidence, &rescue).await? {
+                    tracing::warn!(run = %run.run_id, job = run.job, target = %run.target, evidence, "rescued a run");
                     rescued += 1;
-                    kept.remove(&lapsed.run_id);
                     shared.work.ring();
                 }
             }
-            Ok(Err(alive)) => {
-                if kept.insert(lapsed.run_id) {
-                    tracing::warn!(run = %lapsed.run_id, job = lapsed.job, target = %lapsed.target, alive, "a run's lease is over, but it is not rescued");
-                }
-            }
-            Err(error) => {
-                if kept.insert(lapsed.run_id) {
-                    tracing::warn!(run = %lapsed.run_id, target = %lapsed.target, %error, "a run's lease is over, but its target cannot be asked; waiting for it");
+            Verdict::Kept(why) => {
+                if kept.insert(run.run_id) {
+                    tracing::warn!(
+                        run = %run.run_id, job = run.job, target = %run.target, why,
+                        "a run's lease is over, but it is not rescued"
+                    );
                 }
             }
         }
@@ -66,8 +67,42 @@ pub async fn once(shared: &Shared, kept: &mut BTreeSet<Uuid>) -> Result<u32, Led
     Ok(rescued)
 }
 
-/// Asks the target whether anything of the worker is left: `Ok` says why it is dead, `Err` what is still alive.
-async fn evidence(connection: &Connection, lapsed: &Lapsed) -> Result<Result<String, &'static str>, PgError> {
+/// What was found about a lapsed run.
+#[derive(Debug, Clone)]
+enum Verdict {
+    /// Its worker is dead, and this is how we know.
+    Dead(String),
+    /// It stays as it is, for this reason.
+    Kept(String),
+}
+
+/// Judges the lapsed runs of one target, and asks it no more once it does not answer.
+async fn judge<'a>(shared: &Shared, runs: Vec<&'a Lapsed>) -> Vec<(&'a Lapsed, Verdict)> {
+    let target = runs.first().and_then(|run| shared.config.borrow().targets.get(&run.target).cloned());
+    let mut silent = match target {
+        Some(_) => None,
+        None => Some("its target is not configured here".to_owned()),
+    };
+    let mut verdicts = Vec::new();
+    for run in runs {
+        let verdict = match (&silent, &target) {
+            (None, Some(target)) => match evidence(&target.connection, run).await {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    let why = format!("its target cannot be asked: {error}");
+                    silent = Some(why.clone());
+                    Verdict::Kept(why)
+                }
+            },
+            (why, _) => Verdict::Kept(why.clone().unwrap_or_default()),
+        };
+        verdicts.push((run, verdict));
+    }
+    verdicts
+}
+
+/// Asks the target whether anything of the worker is left.
+async fn evidence(connection: &Connection, lapsed: &Lapsed) -> Result<Verdict, PgError> {
     let mut conn = connect(connection, "pgupkeep/rescue", Purpose::Short).await?;
     let (pid, start) = lapsed.backend.unzip();
     let query = sqlx::query_as::<_, (bool, bool)>(include_str!("../pg/sql/see_session.sql"))
@@ -76,13 +111,13 @@ async fn evidence(connection: &Connection, lapsed: &Lapsed) -> Result<Result<Str
         .bind(&lapsed.exclusive_keys);
     let (backend_alive, lock_held) = within(ANSWER_LIMIT, query.fetch_one(&mut conn)).await?;
     Ok(match (pid, backend_alive, lock_held) {
-        (_, true, _) => Err("its server process is still there"),
-        (_, false, true) => Err("its advisory lock is still held"),
-        (Some(pid), false, false) => {
-            Ok(format!("its worker died: the lease is over, server process {pid} is gone and its locks are free"))
-        }
-        (None, false, false) => {
-            Ok("its worker died before it reached the target: the lease is over and its locks are free".to_owned())
-        }
+        (_, true, _) => Verdict::Kept("its server process is still there".to_owned()),
+        (_, false, true) => Verdict::Kept("its advisory lock is still held".to_owned()),
+        (Some(pid), false, false) => Verdict::Dead(format!(
+            "its worker died: the lease is over, server process {pid} is gone and its locks are free"
+        )),
+        (None, false, false) => Verdict::Dead(
+            "its worker died before it reached the target: the lease is over and its locks are free".to_owned(),
+        ),
     })
 }

@@ -31,10 +31,14 @@ const AWAY: Duration = Duration::from_secs(1);
 /// A cursor that is so far ahead of the database's clock is worth a warning.
 const AHEAD: Duration = Duration::from_mins(1);
 
+/// How many rows one round of planning writes, roughly: a long downtime is made up for in several short transactions.
+const MOST_ROWS: usize = 2_000;
+
 /// What the scheduler has said already, so that it says it once.
 #[derive(Debug, Default)]
 pub struct Said {
-    foreign: BTreeSet<EntryName>,
+    /// Entries whose cursor was not ours, and at how many looks in a row: one alone may be a reload under way.
+    foreign: BTreeMap<EntryName, u32>,
     ahead: BTreeSet<EntryName>,
 }
 
@@ -100,7 +104,12 @@ pub async fn once(
     if expired > 0 {
         tracing::warn!(runs = expired, "windows closed before runs could be started");
     }
-    Ok(Some((view.now, next_of(&config, &view, &decision))))
+    let mut next = next_of(&config, &view, &decision);
+    if decision.runs.len() >= MOST_ROWS {
+        // There may be more that is due: come round at once.
+        next = next.map(|(_, entry)| (view.now, entry));
+    }
+    Ok(Some((view.now, next)))
 }
 
 /// Decides about everything that is due: pure.
@@ -108,6 +117,10 @@ pub fn decide(config: &Config, view: &View) -> Decision {
     let mut decision = Decision::default();
     let mut active = view.active.clone();
     for entry in &config.entries {
+        // What does not fit keeps its cursor, and its turn comes at once after this one.
+        if decision.runs.len() >= MOST_ROWS {
+            break;
+        }
         let Some(cursor) = own_cursor(entry, &view.cursors) else { continue };
         let due = calendar::due(&plan_of(entry), cursor.at, view.now);
         if due.firings.is_empty() && due.next_due == cursor.next_due_at {
@@ -226,13 +239,19 @@ impl Said {
     fn look(&mut self, config: &Config, view: &View) {
         for entry in &config.entries {
             let cursor = own_cursor(entry, &view.cursors);
-            if cursor.is_none() && self.foreign.insert(entry.name.clone()) {
-                tracing::warn!(
-                    entry = %entry.name,
-                    "another daemon has loaded a different definition of this entry; leaving it alone until a reload"
-                );
-            } else if cursor.is_some() {
+            if cursor.is_some() {
                 self.foreign.remove(&entry.name);
+            } else {
+                let looks = self.foreign.entry(entry.name.clone()).or_default();
+                *looks = looks.saturating_add(1);
+                if *looks == 2 {
+                    let retired = view.cursors.iter().any(|c| c.entry == entry.name && c.retired_at.is_some());
+                    let what = if retired { "does not have this entry" } else { "defines this entry differently" };
+                    tracing::warn!(
+                        entry = %entry.name,
+                        "a daemon with another configuration, loaded later, {what}; leaving it alone until a reload"
+                    );
+                }
             }
             let Some(cursor) = cursor else { continue };
             let ahead = Duration::try_from(cursor.at.duration_since(view.now)).unwrap_or(Duration::ZERO);

@@ -8,6 +8,9 @@ use crate::fault::Fault;
 use crate::lengths::rough;
 use crate::policy::gate::Stop;
 
+/// How many problems a run's error quotes.
+const MOST_PROBLEMS: usize = 2;
+
 /// How driving a job ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finish {
@@ -37,9 +40,11 @@ pub enum End {
 }
 
 impl Finish {
-    /// Everything that went wrong, in one text.
+    /// What went wrong, in one text: the first problems, and how many more there are; each is on its step's row.
     pub fn error(&self) -> Option<String> {
-        (!self.problems.is_empty()).then(|| self.problems.join("; "))
+        let (first, rest) = self.problems.split_at(self.problems.len().min(MOST_PROBLEMS));
+        let more = (!rest.is_empty()).then(|| format!("and {} more, each on its step's row", rest.len()));
+        (!first.is_empty()).then(|| first.iter().cloned().chain(more).collect::<Vec<_>>().join("; "))
     }
 
     fn failed(error: &JobError) -> Self {
@@ -66,7 +71,7 @@ pub async fn drive<J: Job>(job: &J, cx: &mut Context) -> Finish {
         Err(error) => return Finish::failed(&error),
     };
     let planned = u32::try_from(steps.len()).unwrap_or(u32::MAX);
-    tracing::info!(steps = planned, "{}", if planned == 0 { "nothing to do" } else { "planned" });
+    tracing::debug!(steps = planned, "planned");
     let mut finish = Finish { end: End::Succeeded, done: 0, planned, problems: Vec::new(), fault: None };
     let mut failures = 0_u32;
     for step in &steps {
@@ -107,19 +112,20 @@ async fn perform<J: Job>(job: &J, step: &J::Step, name: &str, cx: &mut Context) 
     tracing::debug!(step = name, "step begins");
     let result = job.perform(step, cx).await;
     let elapsed = rough(started.elapsed());
+    // At DEBUG: the step's row has it all, and the end of the run tells what went wrong, once.
     match &result {
         Ok(report) => {
             cx.settle(name, report).await?;
             match report {
-                StepReport::Done(_) => tracing::info!(step = name, %elapsed, "step done"),
-                StepReport::NotDone { reason, .. } => tracing::warn!(step = name, %elapsed, reason, "step not done"),
+                StepReport::Done(_) => tracing::debug!(step = name, %elapsed, "step done"),
+                StepReport::NotDone { reason, .. } => tracing::debug!(step = name, %elapsed, reason, "step not done"),
             }
         }
         Err(error) => {
             cx.abandon(error).await?;
             match error {
-                JobError::Stopped(stop) => tracing::info!(step = name, %elapsed, %stop, "step stopped"),
-                error => tracing::warn!(step = name, %elapsed, fault = %error.fault(), %error, "step failed"),
+                JobError::Stopped(stop) => tracing::debug!(step = name, %elapsed, %stop, "step stopped"),
+                error => tracing::debug!(step = name, %elapsed, fault = %error.fault(), %error, "step failed"),
             }
         }
     }

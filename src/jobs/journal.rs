@@ -54,10 +54,12 @@ impl Journal {
         error: Option<&str>,
     ) -> Result<(), JobError> {
         let error = error.map(|error| self.redactor.clean(error));
-        self.insist(|| self.ledger.end_step(id, outcome, measures, error.as_deref())).await
+        let detail = measures.detail.as_ref().map(|detail| self.redactor.clean_json(detail));
+        let measures = Measures { detail, ..measures.clone() };
+        self.insist(|| self.ledger.end_step(id, outcome, &measures, error.as_deref())).await
     }
 
-    /// Writes, and while the control database is away tries again for as long as a lease lasts.
+    /// Writes, and while the control database is away tries again, for [`INSIST`] at most.
     async fn insist<T, F: Future<Output = Result<T, LedgerError>>>(
         &self,
         write: impl Fn() -> F,

@@ -52,8 +52,11 @@ impl JobSpec {
 
     /// The keys of which no two running runs may hold the same: `(target, job)`, the jobs inside, `(target, heavy)`.
     pub fn exclusive_keys(&self, target: &str) -> Vec<String> {
-        let mut keys = vec![format!("{target}/job/{}", self.name)];
-        keys.extend(self.inner.iter().map(|inner| format!("{target}/job/{}", inner.name)));
+        // A slash inside a name is doubled, so that no two names make the same key.
+        let target = target.replace('/', "//");
+        let key = |job: &Self| format!("{target}/job/{}", job.name.as_str().replace('/', "//"));
+        let mut keys = vec![key(self)];
+        keys.extend(self.inner.iter().map(key));
         if self.weight() == Weight::Heavy || self.inner.iter().any(|inner| inner.weight() == Weight::Heavy) {
             keys.push(format!("{target}/heavy"));
         }

@@ -13,8 +13,10 @@ use serde_json::json;
 
 use super::context::{Context, JobError};
 use super::{Job, Measures, Profile, StepReport, Weight};
+use crate::ledger::LedgerError;
 use crate::ledger::retention::Kept;
 use crate::lengths::CalendarSpan;
+use crate::pg::PgError;
 
 /// The parameters of a `prune_history` job, all of them optional.
 ///
@@ -96,12 +98,17 @@ impl Job for PruneHistory {
 
     async fn perform(&self, _: &Step, cx: &mut Context) -> Result<StepReport, JobError> {
         let kept = self.kept();
-        let mut runs = 0;
+        let (mut runs, mut batch) = (0, self.batch);
         loop {
             cx.gate()?;
-            match cx.ledger().prune_runs(&kept, self.batch).await? {
-                0 => break,
-                pruned => runs += pruned,
+            match cx.ledger().prune_runs(&kept, batch).await {
+                Ok(0) => break,
+                Ok(pruned) => runs += pruned,
+                // Runs with very many steps take their time: a smaller batch ends within it.
+                Err(LedgerError::Pg(PgError::Stalled(_))) if batch.get() > 1 => {
+                    batch = NonZeroU32::new(batch.get() / 2).unwrap_or(NonZeroU32::MIN);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         let daemons = cx.ledger().prune_daemons(&kept).await?;

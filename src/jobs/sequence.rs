@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(sequence.on_failure(), OnFailure::Stop);
         let sequence = read(json!({ "jobs": ["a"], "on_failure": "continue" })).expect("a sequence");
         assert_eq!(sequence.on_failure(), OnFailure::Continue);
-        assert_eq!(read(json!({ "jobs": ["a b"] })).expect_err("not a name").path, ["jobs", "0"]);
+        assert_eq!(read(json!({ "jobs": ["a\nb"] })).expect_err("not a name").path, ["jobs", "0"]);
         assert!(read(json!({ "jobs": [] })).expect_err("no job").message.contains("at least one job"));
         assert!(read(json!({})).expect_err("no jobs").message.contains("jobs"));
     }

@@ -74,36 +74,24 @@ pub struct AttemptEnd {
 pub enum Next {
     /// It ends.
     Finish(Outcome, Option<String>),
-    /// It waits in the queue for so long; `counts` tells which counter goes up.
+    /// It waits in the queue, unless somebody has cancelled it meanwhile.
     Queue {
         /// For how long at least.
         delay: Duration,
         /// What it waits for, in words.
         reason: String,
-        /// Whether this attempt counts against the job's retries.
+        /// Whether this attempt counts.
         counts: Counts,
     },
 }
 
-/// Which of a run's counters an attempt goes into.
+/// Whether an attempt counts against the job's `retries`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counts {
-    /// None: the run was handed back.
+    /// It does not: the run was handed back.
     Nothing,
-    /// `failures`, which the job's `retries` limits.
+    /// It does.
     Failure,
-    /// `losses`.
-    Loss,
-}
-
-impl Counts {
-    const fn increments(self) -> (i32, i32) {
-        match self {
-            Self::Nothing => (0, 0),
-            Self::Failure => (1, 0),
-            Self::Loss => (0, 1),
-        }
-    }
 }
 
 impl Ledger {
@@ -163,7 +151,10 @@ impl Ledger {
             }
             Next::Queue { delay, reason, counts } => (None, delay.as_secs_f64(), Some(reason.as_str()), *counts),
         };
-        let (failures, losses) = counts.increments();
+        let failures = match counts {
+            Counts::Nothing => 0,
+            Counts::Failure => 1,
+        };
         let query = sqlx::query_scalar::<_, i64>(include_str!("sql/end_attempt.sql"))
             .bind(lease.run_id)
             .bind(lease.token)
@@ -173,7 +164,6 @@ impl Ledger {
             .bind(end.error.as_deref())
             .bind(end.fault.map(Fault::as_str))
             .bind(failures)
-            .bind(losses)
             .bind(end.outcome.as_str())
             .bind(i32::try_from(end.steps_done).unwrap_or(i32::MAX))
             .bind(i32::try_from(end.steps_planned).unwrap_or(i32::MAX));

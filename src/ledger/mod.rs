@@ -14,6 +14,7 @@ pub mod run;
 pub mod schedule;
 pub mod step;
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -123,11 +124,12 @@ const SAME_COMPLAINT: Duration = Duration::from_mins(5);
 /// The control database, reached through a small pool.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    connection: Connection,
+    connection: watch::Sender<Connection>,
     name: String,
     pool: PgPool,
     reach: watch::Sender<Reach>,
-    complaint: watch::Sender<Option<(String, Instant)>>,
+    /// What each loop complained of last, and when.
+    complaints: watch::Sender<BTreeMap<String, (String, Instant)>>,
 }
 
 impl Ledger {
@@ -137,30 +139,45 @@ impl Ledger {
     /// When the connection's settings cannot be used.
     pub fn new(connection: &Connection, name: &str) -> Result<Self, LedgerError> {
         let pool = PgPoolOptions::new()
-            .max_connections(4)
+            .max_connections(8)
             .min_connections(0)
             .acquire_timeout(ACQUIRE_LIMIT)
             .idle_timeout(Duration::from_mins(5))
             .connect_lazy_with(options(connection, name, Purpose::Short)?);
         Ok(Self {
-            connection: connection.clone(),
+            connection: watch::Sender::new(connection.clone()),
             name: name.to_owned(),
             pool,
             reach: watch::Sender::new(Reach::Up),
-            complaint: watch::Sender::new(None),
+            complaints: watch::Sender::new(BTreeMap::new()),
         })
+    }
+
+    /// How the control database is reached now.
+    pub fn connection(&self) -> Connection {
+        self.connection.borrow().clone()
+    }
+
+    /// Makes new connections with other credentials, as after a password was changed; the database stays the same.
+    ///
+    /// # Errors
+    /// When the connection's settings cannot be used; the old ones stay then.
+    pub fn renew_credentials(&self, connection: &Connection) -> Result<(), LedgerError> {
+        self.pool.set_connect_options(options(connection, &self.name, Purpose::Short)?);
+        self.connection.send_replace(connection.clone());
+        Ok(())
     }
 
     /// Logs that a verb failed, unless that has been said: an outage is told once, any other failure every five minutes.
     pub fn complain(&self, who: &str, error: &LedgerError) {
         let text = error.to_string();
         let told = is_outage(error.fault())
-            || !self.complaint.send_if_modified(|last| {
-                let again = last.as_ref().is_none_or(|(said, at)| *said != text || at.elapsed() > SAME_COMPLAINT);
-                if again {
-                    *last = Some((text.clone(), Instant::now()));
+            || !self.complaints.send_if_modified(|last| {
+                let said = last.get(who).is_some_and(|(said, at)| *said == text && at.elapsed() < SAME_COMPLAINT);
+                if !said {
+                    last.insert(who.to_owned(), (text.clone(), Instant::now()));
                 }
-                again
+                !said
             });
         if told {
             tracing::debug!(error = text, "the {who} tries again");
@@ -178,10 +195,13 @@ impl Ledger {
     async fn lend(&self) -> Result<Lent, LedgerError> {
         let taken = match self.pool.acquire().await {
             // The pool keeps the reason to itself, so the question is asked once more without it.
-            Err(sqlx::Error::PoolTimedOut) => match connect(&self.connection, &self.name, Purpose::Short).await {
-                Err(reason) => Err(reason),
-                Ok(_) => Err(PgError::Connection(sqlx::Error::PoolTimedOut)),
-            },
+            Err(sqlx::Error::PoolTimedOut) => {
+                let connection = self.connection();
+                match connect(&connection, &self.name, Purpose::Short).await {
+                    Err(reason) => Err(reason),
+                    Ok(_) => Err(PgError::Connection(sqlx::Error::PoolTimedOut)),
+                }
+            }
             taken => taken.map_err(PgError::from),
         };
         self.note(taken.as_ref().err());

@@ -5,17 +5,19 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use sqlx::Connection as _;
 use sqlx::types::Json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::lease::Lease;
+use super::lease::{AttemptEnd, Lease, Next};
 use super::{Ledger, LedgerError, odd};
 use crate::clock::from_sql;
+use crate::fault::Fault;
 use crate::jobs::JobSpec;
 use crate::names::{EntryName, TargetName};
-use crate::run_state::{Outcome, RunState, Trigger};
+use crate::run_state::{AttemptOutcome, Outcome, RunState, Trigger};
 
 /// A run to be written; [`NewRun::queued`] and [`NewRun::finished`] are its two shapes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -123,7 +125,7 @@ pub struct Capacity {
 struct ClaimRow {
     run_id: Uuid,
     target: String,
-    spec: Json<JobSpec>,
+    spec: Json<Value>,
     exclusive_keys: Vec<String>,
     trigger: String,
     due_at: DateTime<Utc>,
@@ -159,8 +161,9 @@ impl Ledger {
         let kinds: Vec<&str> = crate::jobs::JOB_KINDS.iter().map(|kind| kind.name).collect();
         let token = Uuid::new_v4();
         let patience = Instant::now() + CLAIM_PATIENCE;
-        let mut lent = self.lend().await?;
         loop {
+            // A loan for each try, so that claimers in waiting do not keep the connections that heartbeats need.
+            let mut lent = self.lend().await?;
             let asked = Instant::now();
             let mut tx = self.answer(lent.begin()).await?;
             let turn = sqlx::query_scalar::<_, bool>(include_str!("sql/take_claim_turn.sql"));
@@ -176,14 +179,37 @@ impl Ledger {
                 let row = self.answer(query.fetch_optional(&mut *tx)).await?;
                 self.answer(tx.commit()).await?;
                 lent.give_back();
-                return row.map(|row| claimed(row, token, asked + lease)).transpose();
+                return match row {
+                    Some(row) => self.understand(row, token, asked + lease).await,
+                    None => Ok(None),
+                };
             }
             self.answer(tx.rollback()).await?;
+            lent.give_back();
             if Instant::now() > patience {
-                lent.give_back();
                 return Ok(None);
             }
             tokio::time::sleep(CLAIM_POLL).await;
+        }
+    }
+
+    /// Reads a claimed row; one that this binary does not understand ends as failed, so that it is not claimed again.
+    async fn understand(&self, row: ClaimRow, token: Uuid, until: Instant) -> Result<Option<Claimed>, LedgerError> {
+        let lease = Lease::new(row.run_id, token, row.attempts, until);
+        match claimed(row, lease.clone()) {
+            Ok(claimed) => Ok(Some(claimed)),
+            Err(error) => {
+                let words = format!("{error}; it was written by another version of pgupkeep");
+                let end = AttemptEnd {
+                    outcome: AttemptOutcome::Failed,
+                    steps_done: 0,
+                    steps_planned: 0,
+                    error: Some(words),
+                    fault: Some(Fault::Internal),
+                };
+                self.end_attempt(&lease, &end, &Next::Finish(Outcome::Failed, None)).await?;
+                Ok(None)
+            }
         }
     }
 
@@ -260,11 +286,11 @@ impl Ledger {
     }
 }
 
-fn claimed(row: ClaimRow, token: Uuid, until: Instant) -> Result<Claimed, LedgerError> {
+fn claimed(row: ClaimRow, lease: Lease) -> Result<Claimed, LedgerError> {
     Ok(Claimed {
-        lease: Lease::new(row.run_id, token, row.attempts, until),
+        lease,
         target: TargetName::parse(&row.target).map_err(odd)?,
-        spec: row.spec.0,
+        spec: serde_json::from_value(row.spec.0).map_err(odd)?,
         exclusive_keys: row.exclusive_keys,
         trigger: row.trigger.parse().map_err(odd)?,
         due_at: from_sql(row.due_at),

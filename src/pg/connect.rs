@@ -55,6 +55,8 @@ pub fn options(connection: &Connection, name: &str, purpose: Purpose) -> Result<
             ("statement_timeout", "0"),
             ("lock_timeout", "0"),
             ("idle_in_transaction_session_timeout", "0"),
+            // Ended while it waits, the session would lose its advisory locks.
+            ("idle_session_timeout", "0"),
             ("default_transaction_isolation", "read committed"),
         ],
     };
@@ -67,7 +69,11 @@ pub fn options(connection: &Connection, name: &str, purpose: Purpose) -> Result<
 /// When it cannot be made within [`CONNECT_TIMEOUT`], or the server refuses the login.
 pub async fn connect(connection: &Connection, name: &str, purpose: Purpose) -> Result<PgConnection, PgError> {
     let options = options(connection, name, purpose)?;
-    within(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await
+    within(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await.map_err(|error| {
+        let socket = options.get_socket().map(|path| path.display().to_string());
+        let host = socket.unwrap_or_else(|| options.get_host().to_owned());
+        error.at(format!("{host}:{} as {}", options.get_port(), options.get_username()))
+    })
 }
 
 /// Waits for a statement for so long and no longer.

@@ -29,6 +29,19 @@ pub enum PgError {
     /// The URL or its TLS settings cannot be used.
     #[error("the connection settings cannot be used: {0}")]
     Settings(#[source] sqlx::Error),
+    /// The statement wants to copy to or from us.
+    #[error("COPY from standard input or to standard output is not possible here; use a file on the server, or psql")]
+    Copy,
+    /// A connection could not be made.
+    #[error("cannot connect to {place}: {reason}")]
+    Connect {
+        /// Host, port and role.
+        place: String,
+        /// What the operating system or the server said.
+        reason: String,
+        /// The code that it is handled by.
+        fault: Fault,
+    },
     /// Nothing came back in time.
     #[error("the server did not answer within {}", humantime::format_duration(*.0))]
     Stalled(Duration),
@@ -44,8 +57,22 @@ impl PgError {
             Self::Server { code, .. } => Fault::from_sqlstate(code),
             Self::Connection(_) | Self::Stalled(_) => Fault::Unreachable,
             Self::Settings(_) => Fault::Login,
+            Self::Connect { fault, .. } => *fault,
+            Self::Copy => Fault::Statement,
             Self::Answer(_) => Fault::Internal,
         }
+    }
+
+    /// Says where a connection was to lead, and the reason without the driver's wrapping.
+    #[must_use]
+    pub fn at(self, place: String) -> Self {
+        let fault = self.fault();
+        let reason = match &self {
+            Self::Connection(sqlx::Error::Io(error)) => error.to_string(),
+            Self::Connection(error) => error.to_string(),
+            other => other.to_string(),
+        };
+        Self::Connect { place, reason, fault }
     }
 
     /// The SQLSTATE, where the server gave one.
@@ -77,6 +104,10 @@ impl From<sqlx::Error> for PgError {
                 },
                 None => Self::Answer(error),
             },
+            // The driver has no type of its own for this.
+            sqlx::Error::Protocol(ref text) if text.contains("CopyOutResponse") || text.contains("CopyInResponse") => {
+                Self::Copy
+            }
             sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) => Self::Settings(error),
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)

@@ -82,6 +82,8 @@ impl Session {
         let mut work = connect(connection, name, Purpose::Work).await?;
         let row = sqlx::query_as::<_, (i32, DateTime<Utc>, i32, bool)>(include_str!("sql/introduce_session.sql"));
         let (pid, backend_start, version, in_recovery) = within(ANSWER_LIMIT, row.fetch_one(&mut work)).await?;
+        let server = Server { version, in_recovery };
+        lift_transaction_timeout(&mut work, server).await?;
         Ok(Self {
             connection: connection.clone(),
             name: name.to_owned(),
@@ -89,7 +91,7 @@ impl Session {
             reader: None,
             pid,
             backend_start,
-            server: Server { version, in_recovery },
+            server,
         })
     }
 
@@ -123,11 +125,6 @@ impl Session {
     /// When it has to be opened anew and cannot.
     pub async fn reader(&mut self) -> Result<&mut PgConnection, PgError> {
         reader(&mut self.reader, &self.connection, &self.name).await
-    }
-
-    /// Forgets the reading connection, so that the next use opens a new one.
-    pub fn drop_reader(&mut self) {
-        self.reader = None;
     }
 
     /// Sends a statement and waits for its end, the order to stop, or the loss of the session.
@@ -192,6 +189,7 @@ impl Session {
             within(ANSWER_LIMIT, conn.execute("rollback")).await?;
             within(ANSWER_LIMIT, conn.execute(sqlx::raw_sql(reset))).await?;
         }
+        lift_transaction_timeout(&mut conn, self.server).await?;
         self.work = Some(conn);
         Ok(())
     }
@@ -208,6 +206,16 @@ impl Session {
             let _ended = tokio::time::timeout(Duration::from_secs(2), conn.close()).await;
         }
     }
+}
+
+/// Takes the limit off that PostgreSQL 17 brought: VACUUM of a large table is one long transaction.
+///
+/// It cannot be among the settings that a connection begins with, because an older server would refuse it.
+async fn lift_transaction_timeout(conn: &mut PgConnection, server: Server) -> Result<(), PgError> {
+    if server.version >= 170_000 {
+        within(ANSWER_LIMIT, conn.execute("set transaction_timeout = 0")).await?;
+    }
+    Ok(())
 }
 
 fn gone() -> PgError {

@@ -93,7 +93,9 @@ fn layer(
     guards.push(guard);
     let writer = Redacting { writer, redactor: redactor.clone() };
     match format {
-        LogFormat::Text => fmt::layer().with_ansi(colour == Colour::Always).with_writer(writer).boxed(),
+        LogFormat::Text => {
+            fmt::layer().with_target(false).with_ansi(colour == Colour::Always).with_writer(writer).boxed()
+        }
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
     }
 }

@@ -14,7 +14,7 @@ version: 1
 targets: {{ app: {{ url: "env:DATABASE_URL" }} }}
 jobs: {{ tick: {{ kind: sql, with: {{ statement: "select 1" }} }} }}
 schedules: {{ cron: [ {{ job: tick, cron: "* * * * * *" }} ] }}
-logging: {{ level: info, format: json, stderr: true, file: {{ directory: "{}", rotation: hourly, keep: 3 }} }}
+logging: {{ level: "pgupkeep=debug", format: json, stderr: true, file: {{ directory: "{}", rotation: hourly, keep: 3 }} }}
 "#,
         folder.path().display()
     ));

@@ -4,6 +4,7 @@ mod clock;
 mod crash;
 mod engine;
 mod logging;
+mod names;
 mod outage;
 mod pair;
 mod reload;

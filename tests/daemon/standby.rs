@@ -30,7 +30,7 @@ schedules: { cron: [ { job: tick, cron: "* * * * * *" } ] }
     let waiting = column(&mut ledger, "select reason from pgupkeep.run where state = 'queued'").await;
     assert_eq!(waiting, ["the target is a standby; its runs wait until it is promoted"]);
     standby.promote().await;
-    daemon.wait_for_line("the target was promoted; taking it up", START).await;
+    daemon.wait_for_line("the target takes writes; taking it up", START).await;
     wait_until("a run on the promoted server", START, async || {
         let done = column(&mut ledger, "select count(*) from pgupkeep.run where outcome = 'succeeded'").await;
         (done[0].parse::<i64>().unwrap() >= 2).then_some(())

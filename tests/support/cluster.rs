@@ -135,8 +135,12 @@ impl Cluster {
 
     /// Opens a session on a database, as the superuser.
     pub async fn connect(&self, database: &str) -> PgConnection {
-        let url = self.url(database);
-        PgConnection::connect(&url).await.unwrap_or_else(|error| panic!("{url}: {error}"))
+        self.connect_url(&self.url(database)).await
+    }
+
+    /// Opens a session by a URL of the test's own making.
+    pub async fn connect_url(&self, url: &str) -> PgConnection {
+        PgConnection::connect(url).await.unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
     /// Runs one or more statements on a database, in a session of their own.

@@ -28,8 +28,10 @@ with server as (
            case when c.relkind <> 'p' then age(c.relfrozenxid) end as xid_age,
            case when c.relkind <> 'p' then mxid_age(c.relminmxid) end as multixact_age
       from pg_class c
+      -- A TOAST table without options of its own follows its table's, as it does for autovacuum.
+      left join pg_class main on c.relkind = 't' and main.reltoastrelid = c.oid
       left join lateral (select jsonb_object_agg(option_name, option_value) as option
-                           from pg_options_to_table(c.reloptions)) o on true
+                           from pg_options_to_table(coalesce(c.reloptions, main.reloptions))) o on true
      where c.relkind in ('r', 'm', 'p', 't') and c.relpersistence <> 't'
        and ($1::oid is null or c.oid = $1
             or c.oid = (select reltoastrelid from pg_class where oid = $1))
@@ -57,9 +59,10 @@ with server as (
 select m.oid, n.nspname::text as schema, m.relname::text as name,
        case when n.nspname = 'pg_catalog' or n.nspname = 'information_schema' then 'catalogue'
             when m.relkind = 'p' then 'partitioned' else 'plain' end as sort,
-       pg_get_userbyid(m.relowner)::text as owner, current_user::text as role,
+       pg_get_userbyid(m.relowner)::text as owner,
+       coalesce((select rolsuper from pg_roles where oid = m.relowner), false) as owner_is_superuser, current_user::text as role,
        case when owns_database and not m.relisshared then true
-            when version >= 170000 then has_table_privilege(m.oid, 'MAINTAIN')
+            when version >= 170000 then coalesce(has_table_privilege(m.oid, 'MAINTAIN'), false)
             else pg_has_role(m.relowner, 'USAGE') end as permitted,
        m.relpages::bigint as pages, m.relallvisible::bigint as visible_pages,
        case when m.tuples > 0 then (m.inserted * m.relpages / m.tuples)::bigint else 0 end as grown_pages,

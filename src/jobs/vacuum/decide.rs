@@ -8,7 +8,7 @@ use sqlx::postgres::types::Oid;
 
 use super::Vacuum;
 use super::facts::{Sort, TableFacts};
-use super::step::{Reason, Step, TableStep, Work};
+use super::step::{Permission, Reason, Step, TableStep, Work};
 use crate::pg::session::Server;
 
 /// Fewer pages than these are read faster than they are looked up, so the visibility map of a small table is left be.
@@ -34,7 +34,16 @@ pub fn decide(spec: &Vacuum, facts: &[TableFacts], server: Server, begun_ago: Op
     for facts in facts.iter().filter(included).filter(|facts| facts.sort != Sort::Partitioned) {
         let reasons = reasons(spec, facts, begun_ago);
         if let Some(work) = work(facts, &reasons) {
-            chosen.push((facts, TableStep { oid: facts.oid, table: facts.table.clone(), work, reasons }));
+            chosen.push((
+                facts,
+                TableStep {
+                    oid: facts.oid,
+                    table: facts.table.clone(),
+                    work,
+                    reasons,
+                    permission: Permission::of(facts),
+                },
+            ));
         }
     }
     let changed: HashSet<Oid> = chosen
@@ -52,7 +61,10 @@ pub fn decide(spec: &Vacuum, facts: &[TableFacts], server: Server, begun_ago: Op
         };
         if let Some(reason) = reason {
             let (oid, table) = (facts.oid, facts.table.clone());
-            chosen.push((facts, TableStep { oid, table, work: Work::Analyze, reasons: vec![reason] }));
+            chosen.push((
+                facts,
+                TableStep { oid, table, work: Work::Analyze, reasons: vec![reason], permission: Permission::of(facts) },
+            ));
         }
     }
     chosen.sort_by(urgency);

@@ -33,6 +33,8 @@ pub struct TableFacts {
     pub sort: Sort,
     /// The role that owns it.
     pub owner: String,
+    /// Whether that role is a superuser, whose membership nobody should be given.
+    pub owner_is_superuser: bool,
     /// The role that we are.
     pub role: String,
     /// Whether we may VACUUM and ANALYZE it.
@@ -77,6 +79,7 @@ struct Row {
     name: String,
     sort: String,
     owner: String,
+    owner_is_superuser: bool,
     role: String,
     permitted: bool,
     pages: i64,
@@ -107,6 +110,7 @@ impl From<Row> for TableFacts {
                 _ => Sort::Plain,
             },
             owner: row.owner,
+            owner_is_superuser: row.owner_is_superuser,
             role: row.role,
             permitted: row.permitted,
             pages: row.pages,
@@ -213,6 +217,7 @@ pub(super) mod tests {
             table: Qualified::new("public", name),
             sort: Sort::Plain,
             owner: "owner".to_owned(),
+            owner_is_superuser: false,
             role: "upkeep".to_owned(),
             permitted: true,
             pages: 2000,

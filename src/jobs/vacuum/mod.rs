@@ -93,7 +93,7 @@ impl TryFrom<f64> for Score {
         if share > 0.0 && share <= 100.0 {
             Ok(Self(share))
         } else {
-            Err(format!("{share} is not a share of a threshold; write a number above 0, such as 0.5"))
+            Err(format!("{share} is not a share of a threshold; write a number above 0 and at most 100, such as 0.5"))
         }
     }
 }

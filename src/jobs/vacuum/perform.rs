@@ -88,8 +88,10 @@ async fn perform_table(spec: &Vacuum, step: &TableStep, name: &str, cx: &mut Con
 /// SKIP_LOCKED, because a VACUUM that waits makes autovacuum give way to it and every later lock wait behind it.
 fn statement(spec: &Vacuum, step: &TableStep, work: Work, facts: &TableFacts, server: Server) -> Statement {
     let table = &facts.table;
+    // From 18 on a parent takes its children along unless told not to; each is a step of its own here, or left out.
+    let only = if server.version >= 180_000 { "ONLY " } else { "" };
     if !work.vacuums() {
-        return Statement::built(format!("ANALYZE (SKIP_LOCKED) {table}"));
+        return Statement::built(format!("ANALYZE (SKIP_LOCKED) {only}{table}"));
     }
     let mut options = vec!["SKIP_LOCKED"];
     if work.analyzes() {
@@ -102,7 +104,7 @@ fn statement(spec: &Vacuum, step: &TableStep, work: Work, facts: &TableFacts, se
     if skips_database_stats(server) {
         options.push("SKIP_DATABASE_STATS");
     }
-    Statement::built(format!("VACUUM ({}) {table}", options.join(", ")))
+    Statement::built(format!("VACUUM ({}) {only}{table}", options.join(", ")))
 }
 
 /// What of the work the counters do not show as done.
@@ -160,7 +162,7 @@ fn dropped() -> StepReport {
 
 fn locked(spec: &Vacuum, step: &TableStep, holder: &Holder) -> StepReport {
     let reason = format!(
-        "{holder} on {}, which was waited for during {} (lock_wait); its work is left for the next attempt",
+        "{holder} on {}, which was waited for during {} (lock_wait); nothing was done to it",
         step.table, spec.lock_wait
     );
     StepReport::NotDone { reason, fault: Fault::Locked, measures: Measures::default() }
@@ -181,12 +183,14 @@ fn not_permitted(facts: &TableFacts, server: Server) -> StepReport {
     let (owner, role) = (Ident(owner.clone()), Ident(role.clone()));
     let grant = if server.version >= 170_000 {
         format!("GRANT MAINTAIN ON TABLE {table} TO {role}")
+    } else if facts.owner_is_superuser {
+        // Up to 16 only the owner may, and nobody should become a superuser for that.
+        format!("ALTER TABLE {table} OWNER TO {role}")
     } else {
-        format!("GRANT {owner} TO {role}, or run pgupkeep as {owner},")
+        format!("GRANT {owner} TO {role}")
     };
     let reason = format!(
-        "the role {role} may not vacuum or analyze {table}, which belongs to {owner}; nothing was sent; \
-         {grant} or exclude it"
+        "the role {role} may not vacuum or analyze {table} of {owner}; nothing was sent; {grant}, or exclude it"
     );
     StepReport::NotDone { reason, fault: Fault::Privilege, measures: Measures::default() }
 }
@@ -201,6 +205,7 @@ mod tests {
     use super::*;
     use crate::jobs::vacuum::Reason;
     use crate::jobs::vacuum::facts::tests::facts;
+    use crate::jobs::vacuum::step::Permission;
 
     fn server(version: i32) -> Server {
         Server { version, in_recovery: false }
@@ -211,7 +216,13 @@ mod tests {
         let check = |version, work, reasons: &[Reason], expected: &str| {
             let spec: Vacuum = serde_json::from_value(json!({})).expect("defaults");
             let facts = facts("we\"ird; drop");
-            let step = TableStep { oid: facts.oid, table: facts.table.clone(), work, reasons: reasons.to_vec() };
+            let step = TableStep {
+                oid: facts.oid,
+                table: facts.table.clone(),
+                work,
+                reasons: reasons.to_vec(),
+                permission: Permission::Granted,
+            };
             assert_eq!(statement(&spec, &step, work, &facts, server(version)).as_str(), expected);
         };
         let dead = &[Reason::DeadRows];
@@ -227,7 +238,13 @@ mod tests {
             &[Reason::Age],
             r#"VACUUM (SKIP_LOCKED, FREEZE, TRUNCATE false, SKIP_DATABASE_STATS) "public"."we""ird; drop""#,
         );
-        check(180_000, Work::Analyze, dead, r#"ANALYZE (SKIP_LOCKED) "public"."we""ird; drop""#);
+        check(180_000, Work::Analyze, dead, r#"ANALYZE (SKIP_LOCKED) ONLY "public"."we""ird; drop""#);
+        check(
+            180_000,
+            Work::Vacuum,
+            dead,
+            r#"VACUUM (SKIP_LOCKED, TRUNCATE false, SKIP_DATABASE_STATS) ONLY "public"."we""ird; drop""#,
+        );
     }
 
     #[test]
@@ -258,14 +275,16 @@ mod tests {
 
     #[test]
     fn a_missing_privilege_is_reported_with_the_grant_that_helps() {
-        let check = |version, expected: &str| {
-            let StepReport::NotDone { reason, fault, .. } = not_permitted(&facts("t"), server(version)) else {
+        let check = |version, owner_is_superuser, expected: &str| {
+            let facts = TableFacts { owner_is_superuser, ..facts("t") };
+            let StepReport::NotDone { reason, fault, .. } = not_permitted(&facts, server(version)) else {
                 panic!("not done");
             };
             assert_eq!(fault, Fault::Privilege);
             assert!(reason.contains(expected), "{reason}");
         };
-        check(160_000, r#"GRANT "owner" TO "upkeep", or run pgupkeep as "owner","#);
-        check(170_000, r#"GRANT MAINTAIN ON TABLE "public"."t" TO "upkeep""#);
+        check(160_000, false, r#"GRANT "owner" TO "upkeep", or"#);
+        check(160_000, true, r#"ALTER TABLE "public"."t" OWNER TO "upkeep", or"#);
+        check(170_000, true, r#"GRANT MAINTAIN ON TABLE "public"."t" TO "upkeep""#);
     }
 }

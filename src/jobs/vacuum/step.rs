@@ -4,6 +4,7 @@ use std::fmt;
 
 use sqlx::postgres::types::Oid;
 
+use super::facts::TableFacts;
 use crate::pg::statement::Qualified;
 
 /// Why a table is chosen.
@@ -85,6 +86,23 @@ pub struct TableStep {
     pub work: Work,
     /// Why, the most urgent first.
     pub reasons: Vec<Reason>,
+    /// Whether the role may do it; a step that it may not do is planned all the same, and ends as not done.
+    pub permission: Permission,
+}
+
+/// Whether the role may vacuum a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// It may.
+    Granted,
+    /// It may not.
+    Missing,
+}
+
+impl Permission {
+    pub(super) const fn of(facts: &TableFacts) -> Self {
+        if facts.permitted { Self::Granted } else { Self::Missing }
+    }
 }
 
 impl TableStep {
@@ -116,6 +134,10 @@ impl fmt::Display for Step {
             (_, options) => write!(f, "vacuum ({})", options.join(", "))?,
         }
         let reasons: Vec<&str> = step.reasons.iter().map(|reason| reason.as_str()).collect();
-        write!(f, " {} [{}]", step.table.plain(), reasons.join(", "))
+        write!(f, " {} [{}]", step.table.plain(), reasons.join(", "))?;
+        match step.permission {
+            Permission::Granted => Ok(()),
+            Permission::Missing => f.write_str(" (not permitted to this role)"),
+        }
     }
 }

@@ -5,7 +5,9 @@ with stopped as (
            cancel_requested_by = coalesce(cancel_requested_by, session_user),
            state = case when state = 'queued' then 'finished' else state end,
            outcome = case when state = 'queued' then 'cancelled' else outcome end,
-           reason = case when state = 'queued' then format('cancelled by %s before it began', session_user) else reason end,
+           reason = case when state = 'queued' then format('cancelled by %s %s', session_user, case attempts when 0 then 'before it began'
+                                                                                         else 'between attempts' end)
+                         else reason end,
            finished_at = case when state = 'queued' then clock_timestamp() else finished_at end
      where run_id = $1 and state <> 'finished'
     returning state, outcome

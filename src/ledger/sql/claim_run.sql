@@ -3,24 +3,29 @@
 -- A run that waits for a key keeps it from those that came after it, so that a long sequence does not starve. One that is
 -- asked for by its id ($4, run --local) does not stand in that queue, which without a daemon nobody would ever shorten,
 -- and it may begin before its head start over the daemons is up.
-with candidate as (
+-- The targets with room are found first: most rows of a long queue wait for theirs, and must not be looked at one by one.
+with free as materialized (
+    select t.target
+      from unnest($1::text[], $2::int[]) as t (target, max_runs)
+     where (select count(*) from pgupkeep.run a where a.state = 'running' and a.target = t.target) < t.max_runs
+), candidate as (
     select r.run_id
       from pgupkeep.run r
-      join unnest($1::text[], $2::int[]) as t (target, max_runs) on t.target = r.target
      where r.state = 'queued'
+       and r.target = any (array(select target from free))
        and (r.eligible_at <= clock_timestamp() or (r.run_id = $4 and r.attempts = 0))
        and (r.closes_at is null or r.closes_at > clock_timestamp())
        and r.kind = any ($3)
        and ($4::uuid is null or r.run_id = $4)
        and not exists (select from pgupkeep.run a
                         where a.state = 'running' and a.exclusive_keys && r.exclusive_keys)
-       and ($4::uuid is not null or not exists (select from pgupkeep.run q
-                        where q.state = 'queued' and q.eligible_at <= clock_timestamp()
-                          and (q.closes_at is null or q.closes_at > clock_timestamp())
-                          and q.target = r.target and q.kind = any ($3)
-                          and q.exclusive_keys && r.exclusive_keys
-                          and (q.eligible_at, q.run_id) < (r.eligible_at, r.run_id)))
-       and (select count(*) from pgupkeep.run a where a.state = 'running' and a.target = r.target) < t.max_runs
+       and ($4::uuid is not null
+            or not exists (select from pgupkeep.run q
+                            where q.state = 'queued' and q.eligible_at <= clock_timestamp()
+                              and (q.closes_at is null or q.closes_at > clock_timestamp())
+                              and q.target = r.target and q.kind = any ($3)
+                              and q.exclusive_keys && r.exclusive_keys
+                              and (q.eligible_at, q.run_id) < (r.eligible_at, r.run_id)))
      order by r.eligible_at, r.run_id
      limit 1
        for update of r skip locked
