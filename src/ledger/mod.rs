@@ -204,7 +204,10 @@ impl Ledger {
             }
             taken => taken.map_err(PgError::from),
         };
-        self.note(taken.as_ref().err());
+        // A connection from the pool may be dead without knowing it: only an answer says that all is well.
+        if let Err(error) = &taken {
+            self.note(Some(error));
+        }
         Ok(Lent(Some(taken?)))
     }
 

@@ -95,6 +95,7 @@ pub const FILTERS: &[(&str, &str)] = &[
     (r"\d+(\.\d+)? (B|KiB|MiB)\b", "[size]"),
     (r"/[^\s:]*/schedules\.yaml", "schedules.yaml"),
     (r"db_\d+", "[database]"),
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
     (r"\b1[4-8]\.\d+\b", "[version]"),
     (r"  +", "  "),
     (r"  \d{2,7}  \[instant\]", "  [pid]  [instant]"),

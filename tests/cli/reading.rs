@@ -56,7 +56,7 @@ async fn a_login_that_is_refused_exits_with_69() {
     let said = pgupkeep(&bench.config.path(), &["history"], &[("DATABASE_URL", &url)]).await;
     assert_eq!(said.code, Some(69));
     assert_said!(said.stderr, @r#"
-    pgupkeep: the control database: database "no_such_database" does not exist (SQLSTATE 3D000)
+    pgupkeep: the control database: cannot connect to 127.0.0.1:[port] as postgres: database "no_such_database" does not exist (SQLSTATE 3D000)
     pgupkeep: check user, password, database and pg_hba.conf for this url
     "#);
 }
@@ -172,7 +172,7 @@ async fn status_shows_daemons_targets_entries_and_what_is_active() {
     assert_eq!((&target("main")["role"], &target("main")["mlflow_revision"]), (&"primary".into(), &"2a1d".into()));
     assert_documented("TargetState", target("gone"));
     assert_eq!((&target("gone")["reachable"], &target("gone")["role"]), (&false.into(), &serde_json::Value::Null));
-    assert!(target("gone")["error"].as_str().unwrap().contains("the connection failed"));
+    assert!(target("gone")["error"].as_str().unwrap().contains("cannot connect to 127.0.0.1:"));
     let (working, waiting) = (&status["active"][0], &status["active"][1]);
     assert_documented("ActiveRun", working);
     assert_documented("ActiveRun", waiting);
@@ -185,7 +185,7 @@ async fn status_shows_daemons_targets_entries_and_what_is_active() {
     [id]  0.1.0  [pid]  [instant]
 
     TARGET  STATE  SERVER  DATABASE  SIZE  MLFLOW SCHEMA
-    gone  cannot be reached: the connection failed: error communicating with database: Connection refused (os error 111)
+    gone  cannot connect to 127.0.0.1:[port] as u: Connection refused (os error 111)
     main  primary  [version]  [database]  [size]  2a1d
 
     ENTRY  JOB  WHEN  NEXT DUE  REMARK

@@ -89,7 +89,9 @@ schedules: {{ daily: [ {{ job: ping, at: "{at}", jitter: 20s }} ] }}
     };
     let config = ConfigFile::new(&file("old", "00:00"));
     let mut daemon = bench.daemon(&config).await;
-    // A firing under the old definition, held in the queue.
+    // A firing under the old definition, held in the queue. The first planning must be over, or it would move the cursor.
+    let planned = "select count(*) from pgupkeep.schedule where next_due_at is not null";
+    bench.wait_for_count("the first planning", planned, 1, START).await;
     bench.execute("update pgupkeep.schedule set cursor_at = date_trunc('day', now()) - interval '1 s'").await;
     let mark = daemon.mark();
     config.rewrite(&file("old", "00:00"));

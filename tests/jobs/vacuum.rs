@@ -132,7 +132,9 @@ async fn dead_rows_of_a_toast_table_count_for_its_table() {
     .await;
     place.wait_for("select pg_stat_get_dead_tuples(reltoastrelid) >= 3000 from pg_class where relname = 't'").await;
     // 300 of 1,000 rows would be enough by themselves, so the table's own threshold is raised.
-    place.execute("alter table t set (autovacuum_vacuum_threshold = 100000)").await;
+    place
+        .execute("alter table t set (autovacuum_vacuum_threshold = 100000, toast.autovacuum_vacuum_threshold = 50)")
+        .await;
     let spec = vacuum(json!({}));
     let plan = place.plan(&spec).await;
     assert!(plan[0].starts_with("vacuum (analyze) public.t [dead_rows"), "{plan:?}");
