@@ -1,6 +1,5 @@
 # From the instant a schedule falls due to its start, over 200 firings: pgupkeep, beside Debian's pg_cron and pgAgent.
 
-# The peers are set up as there; `bench` is defined anew below.
 source "$repository/script/lib/peers.sh"
 
 readonly jobs_together=50

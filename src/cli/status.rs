@@ -120,7 +120,7 @@ fn tell_targets(targets: &[json::TargetState]) {
     let mut table = output::table(&["TARGET", "STATE", "SERVER", "DATABASE", "SIZE", "MLFLOW SCHEMA"]);
     for target in targets {
         let state = match &target.error {
-            Some(error) => format!("{}", output::brief(error)),
+            Some(error) => output::brief(error),
             None => target.role.clone().unwrap_or_default(),
         };
         table.add_row([
