@@ -90,3 +90,9 @@ find_procps() {
   have ps || install_packages "tests that look at processes" procps \
     || skip_suite processes "ps is not installed (package procps)"
 }
+
+# PgBouncer is for the suite that looks through a pooler only: without it that suite is skipped.
+find_pgbouncer() {
+  have pgbouncer || [ -x /usr/sbin/pgbouncer ] || install_packages "the pooler suite" pgbouncer \
+    || skip_suite "doctor behind a pooler" "pgbouncer is not installed (package pgbouncer)"
+}

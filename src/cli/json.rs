@@ -557,3 +557,37 @@ impl From<crate::pg::progress::Progress> for Progress {
         }
     }
 }
+
+/// What `doctor` answers.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Diagnosis {
+    /// The worst level of all findings.
+    pub level: String,
+    /// The version of this program.
+    pub version: String,
+    /// The version of the time zone data inside this program, such as `2026a`.
+    pub time_zone_data: Option<String>,
+    /// Everything that was looked at, place by place; what is as it should be too.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that was looked at, and how it was found.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Finding {
+    /// `ok`, `note`, `warning` or `error`.
+    pub level: String,
+    /// `reach`, `version`, `pooler`, `clock`, `time_zone`, `rights`, `settings`, `holders`, `age`, `ledger` or `daemons`.
+    pub check: String,
+    /// The target; null for a control database that is none.
+    pub target: Option<String>,
+    /// The job that it concerns, if one in particular.
+    pub job: Option<String>,
+    /// What was found.
+    pub found: String,
+    /// Why it matters.
+    pub why: Option<String>,
+    /// What to do, in words.
+    pub remedy: Option<String>,
+    /// What to do, as SQL for psql.
+    pub sql: Option<String>,
+}

@@ -2,7 +2,9 @@
 
 pub mod cancel;
 pub mod check;
+pub mod completions;
 pub mod daemon;
+pub mod doctor;
 pub mod exit;
 mod follow;
 pub mod history;
@@ -54,8 +56,12 @@ enum Command {
     History(history::History),
     /// Ask a run to stop.
     Cancel(cancel::Cancel),
+    /// Look for what stands in the way of the jobs, on every target; changes nothing.
+    Doctor(doctor::Doctor),
     /// Bring the ledger's tables up to date.
     Migrate,
+    /// Print the completions of a shell.
+    Completions(completions::Completions),
 }
 
 impl Cli {
@@ -74,7 +80,9 @@ impl Cli {
             Command::Status(status) => wait_for(status::status(&path, &status)),
             Command::History(history) => wait_for(history::history(&path, &history)),
             Command::Cancel(cancel) => wait_for(cancel::cancel(&path, &cancel)),
+            Command::Doctor(doctor) => wait_for(doctor::doctor(&path, &doctor)),
             Command::Migrate => wait_for(migrate::migrate(&path)),
+            Command::Completions(completions) => completions::completions(&completions),
         }
     }
 }

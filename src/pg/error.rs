@@ -33,14 +33,12 @@ pub enum PgError {
     #[error("COPY from standard input or to standard output is not possible here; use a file on the server, or psql")]
     Copy,
     /// A connection could not be made.
-    #[error("cannot connect to {place}: {reason}")]
+    #[error("cannot connect to {place}: {}", reason.without_wrapping())]
     Connect {
         /// Host, port and role.
         place: String,
         /// What the operating system or the server said.
-        reason: String,
-        /// The code that it is handled by.
-        fault: Fault,
+        reason: Box<PgError>,
     },
     /// Nothing came back in time.
     #[error("the server did not answer within {}", humantime::format_duration(*.0))]
@@ -57,28 +55,40 @@ impl PgError {
             Self::Server { code, .. } => Fault::from_sqlstate(code),
             Self::Connection(_) | Self::Stalled(_) => Fault::Unreachable,
             Self::Settings(_) => Fault::Login,
-            Self::Connect { fault, .. } => *fault,
+            Self::Connect { reason, .. } => reason.fault(),
             Self::Copy => Fault::Statement,
             Self::Answer(_) => Fault::Internal,
         }
     }
 
-    /// Says where a connection was to lead, and the reason without the driver's wrapping.
+    /// Says where a connection was to lead.
     #[must_use]
     pub fn at(self, place: String) -> Self {
-        let fault = self.fault();
-        let reason = match &self {
+        Self::Connect { place, reason: Box::new(self) }
+    }
+
+    /// What the server said at the login, where this is a connection that it refused.
+    pub fn refusal(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Connect { reason, .. } => reason.refusal(),
+            Self::Server { code, message, .. } => Some((code, message)),
+            _ => None,
+        }
+    }
+
+    fn without_wrapping(&self) -> String {
+        match self {
             Self::Connection(sqlx::Error::Io(error)) => error.to_string(),
             Self::Connection(error) => error.to_string(),
             other => other.to_string(),
-        };
-        Self::Connect { place, reason, fault }
+        }
     }
 
     /// The SQLSTATE, where the server gave one.
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Server { code, .. } => Some(code),
+            Self::Connect { reason, .. } => reason.sqlstate(),
             _ => None,
         }
     }
@@ -87,6 +97,7 @@ impl PgError {
     pub fn hint(&self) -> String {
         match self {
             Self::Server { hint: Some(hint), .. } => hint.clone(),
+            Self::Connect { reason, .. } => reason.hint(),
             _ => self.fault().hint().to_owned(),
         }
     }

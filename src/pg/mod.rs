@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod describe;
 pub mod error;
+pub mod inspect;
 pub mod progress;
 pub mod session;
 pub mod statement;

@@ -1,8 +1,10 @@
 //! The command line: every command against a real server, its exit codes, its words, its JSON.
 
 mod config;
+mod doctor;
 mod documents;
 mod following;
+mod packaging;
 mod reading;
 mod runs;
 

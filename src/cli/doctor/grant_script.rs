@@ -1,0 +1,133 @@
+//! `doctor --grant-script`: the SQL of a role that may do what the jobs need and little else. Pure.
+//!
+//! Up to 16 the right to maintain a table cannot be had without membership in its owner, who may do more.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::rights::{Grants, Need, grants, needs};
+use super::server::literal;
+use crate::jobs::JobSpec;
+use crate::pg::inspect::{Facts, Table};
+use crate::pg::statement::{Ident, Qualified};
+
+/// The role that the script makes.
+pub(super) const ROLE: &str = "pgupkeep";
+
+/// A database that the role shall work in.
+pub(super) struct Place<'a> {
+    /// Its name in the configuration.
+    pub(super) name: String,
+    /// What was found there.
+    pub(super) facts: &'a Facts,
+    /// The jobs for it.
+    pub(super) jobs: Vec<&'a JobSpec>,
+    /// Whether the ledger is, or will be, there.
+    pub(super) ledger: Ledger,
+}
+
+/// Whether the ledger is, or will be, in a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ledger {
+    Here,
+    Elsewhere,
+}
+
+/// The script, for psql.
+pub(super) fn script(places: &[Place<'_>]) -> String {
+    let role = Ident(ROLE.to_owned());
+    let mut script = format!(
+        "-- A role for pgupkeep that may do what its jobs need, and as little else as the server's version allows.\n\
+         -- Run this as a superuser: psql -f FILE. Then give the role a password: \\password {ROLE}\n\
+         \\set ON_ERROR_STOP on\n\
+         DO $$ BEGIN\n  \
+           IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {}) THEN\n    \
+             CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE;\n  \
+           END IF;\n\
+         END $$;\n\
+         GRANT pg_monitor TO {role};\n",
+        literal(ROLE)
+    );
+    for place in places {
+        let server = &place.facts.server;
+        let database = Ident(server.database.clone());
+        comment(&mut script, &format!("\n{}: {database} on PostgreSQL {}", place.name, server.version_text));
+        let _infallible = writeln!(
+            script,
+            "\\connect -reuse-previous=on {}\nGRANT CONNECT ON DATABASE {database} TO {role};",
+            connection(&server.database)
+        );
+        let mut sent = BTreeSet::new();
+        for job in place.jobs.iter().flat_map(|job| std::iter::once(*job).chain(&job.inner)) {
+            for line in of_job(job, place, &role) {
+                if sent.insert(line.clone()) {
+                    script.push_str(&line);
+                    script.push('\n');
+                }
+            }
+        }
+        if place.ledger == Ledger::Here {
+            of_ledger(&mut script, place.facts, &role);
+        }
+    }
+    script
+}
+
+/// One line, however many the text has: a name with a line break must not become a statement.
+fn comment(script: &mut String, text: &str) {
+    let lead = if text.starts_with('\n') { "\n-- " } else { "-- " };
+    let line: String = text.trim_start().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let _infallible = writeln!(script, "{lead}{line}");
+}
+
+/// A database's name for psql's `\connect`: as a connection string, lest a name that looks like one is taken for one.
+fn connection(database: &str) -> String {
+    let value = database.replace('\\', "\\\\").replace('\'', "\\'");
+    Ident(format!("dbname='{value}'")).to_string()
+}
+
+fn of_job(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
+    let mut lines = Vec::new();
+    for need in needs(job).unwrap_or_default() {
+        match need {
+            Need::Maintain(choice) => {
+                let theirs: Vec<Table> = choice
+                    .tables(place.facts)
+                    .into_iter()
+                    .filter(|table| table.schema != "pgupkeep")
+                    // What holds for whoever asks now says nothing of the role to be made.
+                    .map(|table| Table { permitted: false, schema_open: false, ..table.clone() })
+                    .collect();
+                let theirs: Vec<&Table> = theirs.iter().collect();
+                let Grants { grants, unowned } = grants(&theirs, &choice, place.facts.server.major(), role);
+                lines.extend(grants);
+                lines.extend(unowned.iter().map(left_out));
+            }
+            Need::Unknowable => {
+                lines.push(format!("-- The job {} sends a statement of yours: grant what it needs.", job.name));
+            }
+            Need::Ledger => {}
+        }
+    }
+    lines
+}
+
+fn left_out(table: &Qualified) -> String {
+    let mut line = String::new();
+    comment(&mut line, &format!("{table} belongs to a superuser: give it to another owner, or exclude it."));
+    line.trim_end().to_owned()
+}
+
+fn of_ledger(script: &mut String, facts: &Facts, role: &Ident) {
+    let database = Ident(facts.server.database.clone());
+    script.push_str("-- For the ledger: its schema, made by the first run.\n");
+    let _infallible = writeln!(script, "GRANT CREATE ON DATABASE {database} TO {role};");
+    if facts.ledger.present {
+        script.push_str("-- It is there already, and is handed over, so that later versions can change it.\n");
+        let _infallible = writeln!(script, "ALTER SCHEMA pgupkeep OWNER TO {role};");
+        for relation in &facts.ledger.relations {
+            let relation = Qualified::new("pgupkeep", relation.clone());
+            let _infallible = writeln!(script, "ALTER TABLE {relation} OWNER TO {role};");
+        }
+    }
+}

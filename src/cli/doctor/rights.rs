@@ -1,0 +1,186 @@
+//! What each kind of job needs to be allowed, and what of that is missing, with the very GRANT. Pure.
+//!
+//! A new kind gets its line in [`needs`]; a test says so.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::finding::{Check, Finding, Level};
+use super::server::list;
+use crate::jobs::JobSpec;
+use crate::jobs::pattern::TablePattern;
+use crate::pg::inspect::{Facts, Table};
+use crate::pg::statement::{Ident, Qualified};
+
+impl Table {
+    /// Its name with its schema.
+    pub(super) fn qualified(&self) -> Qualified {
+        Qualified::new(self.schema.clone(), self.name.clone())
+    }
+}
+
+/// What a job needs to be allowed on its target.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Need {
+    /// To maintain (VACUUM, ANALYZE, REINDEX) the tables that are chosen.
+    Maintain(Choice),
+    /// To write the ledger's tables, which every daemon may.
+    Ledger,
+    /// Whatever an operator's own statement needs, which nobody can tell beforehand.
+    Unknowable,
+}
+
+/// Which tables a job is for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Choice {
+    include: Vec<TablePattern>,
+    exclude: Vec<TablePattern>,
+}
+
+impl Choice {
+    /// What `include` and `exclude` of a `with:` say.
+    fn of(with: &Value) -> Self {
+        let read = |key: &str| serde_json::from_value(with[key].clone()).unwrap_or_default();
+        Self { include: read("include"), exclude: read("exclude") }
+    }
+
+    fn means(&self, table: &Qualified) -> bool {
+        (self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(table)))
+            && !self.exclude.iter().any(|pattern| pattern.matches(table))
+    }
+
+    /// Whether tables that do not exist yet are chosen as well, wherever they will be.
+    pub(super) const fn is_open(&self) -> bool {
+        self.include.is_empty()
+    }
+
+    /// The tables chosen.
+    pub(super) fn tables<'a>(&self, facts: &'a Facts) -> Vec<&'a Table> {
+        facts.tables.iter().filter(|table| self.means(&table.qualified())).collect()
+    }
+}
+
+/// What a job needs; `None` for a kind that nothing is known of here.
+pub(super) fn needs(spec: &JobSpec) -> Option<Vec<Need>> {
+    match spec.kind.as_str() {
+        "vacuum" | "reindex" => Some(vec![Need::Maintain(Choice::of(&spec.with))]),
+        "sql" => Some(vec![Need::Unknowable]),
+        "prune_history" => Some(vec![Need::Ledger]),
+        // Each of its jobs is judged by its own kind.
+        "sequence" => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+/// What a job lacks on one of its targets, the jobs of a sequence included.
+pub(super) fn judge_job(spec: &JobSpec, facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = match needs(spec) {
+        None => vec![unknown("its kind, of which nothing is known here", spec)],
+        Some(needs) => needs.iter().filter_map(|need| judge_need(need, spec, facts)).collect(),
+    };
+    findings.extend(spec.inner.iter().flat_map(|inner| judge_job(inner, facts)));
+    findings
+}
+
+fn unknown(what: &str, spec: &JobSpec) -> Finding {
+    let found = format!("what the job {} needs to be allowed depends on {what}", spec.name);
+    Finding::new(Level::Note, Check::Rights, found)
+        .because("it is not known before it runs")
+        .remedy("run it once by hand")
+        .of_job(&spec.name)
+}
+
+fn judge_need(need: &Need, spec: &JobSpec, facts: &Facts) -> Option<Finding> {
+    match need {
+        Need::Maintain(choice) => Some(judge_maintain(choice, spec, facts)),
+        // The ledger's rights are judged where the ledger is, for every job at once.
+        Need::Ledger => None,
+        Need::Unknowable => Some(unknown("its statement", spec)),
+    }
+}
+
+fn judge_maintain(choice: &Choice, spec: &JobSpec, facts: &Facts) -> Finding {
+    let chosen = choice.tables(facts);
+    let lacking: Vec<&Table> = chosen.iter().copied().filter(|table| !table.permitted || !table.schema_open).collect();
+    let role = Ident(facts.server.role.clone());
+    if lacking.is_empty() {
+        let found = format!("{} may do its work on all {} tables that it is for", spec.name, chosen.len());
+        return Finding::new(Level::Ok, Check::Rights, found).of_job(&spec.name);
+    }
+    let names = list(lacking.iter().map(|table| table.qualified()));
+    let found = format!("the role {role} may not maintain {} of {} tables: {names}", lacking.len(), chosen.len());
+    let finding = Finding::new(Level::Error, Check::Rights, found)
+        .because("the server skips a table that the role may not maintain: its run would be `partial` every time")
+        .of_job(&spec.name);
+    let Grants { grants, unowned } = grants(&lacking, choice, facts.server.major(), &role);
+    let remedy = if unowned.is_empty() {
+        "grant what is missing, as a superuser, or exclude the tables".to_owned()
+    } else {
+        format!(
+            "grant what is missing, as a superuser; {} belong to a superuser, of whom no safe role is a member: \
+             give them to another owner, or exclude them",
+            list(unowned.iter())
+        )
+    };
+    finding.remedy(remedy).sql(grants.join("\n"))
+}
+
+/// The statements that let a role maintain tables, and the tables that no statement would do it for.
+pub(super) struct Grants {
+    pub(super) grants: Vec<String>,
+    /// Tables of superusers on a server that has no narrower right than membership.
+    pub(super) unowned: Vec<Qualified>,
+}
+
+/// What lets a role maintain these tables: the narrowest that also holds for what the choice will mean tomorrow.
+pub(super) fn grants(tables: &[&Table], choice: &Choice, major: i32, role: &Ident) -> Grants {
+    let schemas: BTreeSet<&str> =
+        tables.iter().filter(|table| !table.schema_open).map(|table| table.schema.as_str()).collect();
+    let usage =
+        schemas.iter().map(|schema| format!("GRANT USAGE ON SCHEMA {} TO {role};", Ident((*schema).to_owned())));
+    let mut grants: Vec<String> = usage.collect();
+    let closed: Vec<&&Table> = tables.iter().filter(|table| !table.permitted).collect();
+    let mut unowned = Vec::new();
+    if major < 17 {
+        unowned.extend(closed.iter().filter(|table| table.owner_is_superuser).map(|table| table.qualified()));
+        let owners: BTreeSet<&str> = closed
+            .iter()
+            .filter(|table| !table.owner_is_superuser && table.owner != role.0)
+            .map(|table| table.owner.as_str())
+            .collect();
+        grants.extend(owners.iter().map(|owner| format!("GRANT {} TO {role};", Ident((*owner).to_owned()))));
+    } else if choice.is_open() && !closed.is_empty() {
+        grants.push(format!("GRANT pg_maintain TO {role};"));
+    } else {
+        grants.extend(closed.iter().map(|table| format!("GRANT MAINTAIN ON TABLE {} TO {role};", table.qualified())));
+    }
+    Grants { grants, unowned }
+}
+
+/// What is missing for the ledger in the control database.
+pub(super) fn judge_ledger_rights(facts: &Facts) -> Option<Finding> {
+    let (server, ledger) = (&facts.server, &facts.ledger);
+    let (role, database) = (Ident(server.role.clone()), Ident(server.database.clone()));
+    let finding = |found: String, sql: String| {
+        Finding::new(Level::Error, Check::Rights, found)
+            .because("no run can be written down, so none is begun")
+            .remedy("grant it, as the database's owner or a superuser")
+            .sql(sql)
+    };
+    if !ledger.present {
+        return (!server.may_create).then(|| {
+            let found = format!("the role {role} may not create the ledger's schema in the control database");
+            finding(found, format!("GRANT CREATE ON DATABASE {database} TO {role};"))
+        });
+    }
+    if ledger.usable && ledger.closed.is_empty() {
+        return None;
+    }
+    let found = format!("the role {role} may not write the ledger: {}", list(ledger.closed.iter()));
+    let sql = format!(
+        "GRANT USAGE ON SCHEMA pgupkeep TO {role};\n\
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA pgupkeep TO {role};"
+    );
+    Some(finding(found, sql))
+}
