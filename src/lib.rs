@@ -3,6 +3,7 @@
 //! The modules stand on floors, and each uses only floors below its own. ARCHITECTURE.md is the map.
 
 // Floor 0, words.
+pub mod amounts;
 pub mod clock;
 pub mod fault;
 pub mod lengths;

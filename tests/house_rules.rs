@@ -29,7 +29,7 @@ fn product(text: &str) -> &str {
 #[test]
 fn each_floor_uses_only_floors_below_its_own() {
     let floors: &[&[&str]] = &[
-        &["clock", "lengths", "names", "run_state", "fault", "secret"],
+        &["amounts", "clock", "lengths", "names", "run_state", "fault", "secret"],
         &["calendar", "policy"],
         &["pg", "ledger"],
         &["jobs"],

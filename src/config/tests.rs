@@ -105,13 +105,14 @@ fn the_shipped_file_is_good_and_without_warnings() {
         [
             "daily/vacuum-analyze",
             "weekly/vacuum-everything",
+            "weekly/reindex",
             "monthly/prune-history",
             "quarterly/full",
             "cron/vacuum-analyze",
         ]
     );
     let full = config.jobs.values().find(|job| job.spec.name.as_str() == "full").expect("the sequence");
-    assert_eq!(full.spec.inner.len(), 2);
+    assert_eq!(full.spec.inner.len(), 3);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a job is given: a session to work in, a journal to write in, and the order to stop.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -10,6 +12,7 @@ use crate::ledger::step::StepId;
 use crate::ledger::{Ledger, LedgerError};
 use crate::names::TargetName;
 use crate::pg::PgError;
+use crate::pg::progress::Seen;
 use crate::pg::session::{Server, Session, SessionError};
 use crate::pg::statement::Statement;
 use crate::policy::gate::{Stop, gate};
@@ -134,7 +137,7 @@ impl Context {
     ///
     /// # Errors
     /// [`JobError::Stopped`] with the reason.
-    pub async fn pause(&mut self, length: std::time::Duration) -> Result<(), JobError> {
+    pub async fn pause(&mut self, length: Duration) -> Result<(), JobError> {
         let mut orders = self.orders.clone();
         tokio::select! {
             () = tokio::time::sleep(length) => self.gate(),
@@ -147,24 +150,46 @@ impl Context {
     /// # Errors
     /// When it could not be put on record, then it was not sent; when it failed or was stopped, then its row says so.
     pub async fn send(&mut self, step: &str, statement: &Statement) -> Result<u64, JobError> {
-        self.gate()?;
+        self.send_until(step, statement, Until::Ordered).await
+    }
+
+    /// The same, with something else that may end the statement early.
+    ///
+    /// # Errors
+    /// As [`Context::send`]; a limit that was reached is [`JobError::Refused`] with [`Fault::Locked`].
+    pub async fn send_until(&mut self, step: &str, statement: &Statement, until: Until) -> Result<u64, JobError> {
+        if until.heeds_orders() {
+            self.gate()?;
+        }
         let journal = self.journal()?.clone();
         let id = journal.begin(&self.spec, step, Some(statement.as_str())).await?;
         let (mut orders, deadline) = (self.orders.clone(), self.deadline());
-        let progress = journal.progress.clone();
-        let stop = async move {
-            ordered(&mut orders, deadline).await;
+        let waiting = watch::Sender::new(None::<Waiting>);
+        let (wait, progress, why) = (waiting.subscribe(), journal.progress.clone(), watch::Sender::new(None));
+        let stop = async {
+            let ended = tokio::select! {
+                biased;
+                stop = ordered(&mut orders, deadline), if until.heeds_orders() => JobError::Stopped(stop),
+                refused = until.reached(wait) => refused,
+            };
+            why.send_replace(Some(ended));
         };
-        let sent = self.session.send(statement, stop, |seen| progress.send_modify(|slot| *slot = Some(seen))).await;
-        progress.send_modify(|slot| *slot = None);
+        let on_look = |seen: Seen| {
+            Waiting::note(&waiting, seen.waits_for);
+            if let Some(seen) = seen.progress {
+                progress.send_replace(Some(seen));
+            }
+        };
+        let sent = self.session.send(statement, stop, on_look).await;
+        progress.send_replace(None);
         let (error, outcome) = match sent {
             Ok(rows) => {
                 self.open = Some((id, i64::try_from(rows).unwrap_or(i64::MAX)));
                 return Ok(rows);
             }
             Err(SessionError::Stopped) => {
-                let stop = self.orders.borrow().clone().unwrap_or(Stop::TimedOut);
-                (JobError::Stopped(stop), StepOutcome::Cancelled)
+                let stopped = why.send_replace(None).unwrap_or(JobError::Stopped(Stop::TimedOut));
+                (stopped, StepOutcome::Cancelled)
             }
             Err(SessionError::Pg(error)) => {
                 let lost = error.fault() == Fault::Unreachable;
@@ -234,7 +259,7 @@ impl Context {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn job_age(&self) -> Result<Option<std::time::Duration>, JobError> {
+    pub async fn job_age(&self) -> Result<Option<Duration>, JobError> {
         let Some(journal) = &self.journal else { return Ok(None) };
         let sequence = self.inside.as_ref().map(|inside| inside.outer.name.as_str());
         Ok(Some(journal.ledger.job_age(&journal.lease, sequence).await?))
@@ -266,6 +291,71 @@ impl Context {
             fault: Fault::Internal,
             message: "a plan must not send statements; nothing was sent".to_owned(),
         })
+    }
+}
+
+/// What may end a statement of ours before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// An order to stop.
+    Ordered,
+    /// An order to stop, or having waited for other sessions without a break for so long.
+    Waited(Duration),
+    /// So much time and nothing else: for clearing up what an order to stop has left.
+    Elapsed(Duration),
+}
+
+/// Since when a statement has waited for other sessions, and for whom.
+#[derive(Debug, Clone)]
+struct Waiting {
+    since: Instant,
+    whom: String,
+}
+
+impl Waiting {
+    /// Notes what a look at the session has shown.
+    fn note(slot: &watch::Sender<Option<Self>>, whom: Option<String>) {
+        slot.send_modify(|known| {
+            let since = known.as_ref().map_or_else(Instant::now, |known| known.since);
+            *known = whom.map(|whom| Self { since, whom });
+        });
+    }
+}
+
+impl Until {
+    const fn heeds_orders(self) -> bool {
+        !matches!(self, Self::Elapsed(_))
+    }
+
+    /// Waits until the limit is reached; for ever when there is none.
+    async fn reached(self, mut waiting: watch::Receiver<Option<Waiting>>) -> JobError {
+        let whom = match self {
+            Self::Ordered => std::future::pending().await,
+            Self::Elapsed(limit) => {
+                tokio::time::sleep(limit).await;
+                let known = waiting.borrow();
+                known.as_ref().map_or_else(|| "nobody in particular".to_owned(), |known| known.whom.clone())
+            }
+            Self::Waited(limit) => loop {
+                let known = waiting.borrow_and_update().clone();
+                let over = async {
+                    match known.as_ref().and_then(|known| known.since.checked_add(limit)) {
+                        Some(over) => tokio::time::sleep_until(over).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    () = over => break known.map(|known| known.whom).unwrap_or_default(),
+                    Ok(()) = waiting.changed() => {}
+                    else => std::future::pending().await,
+                }
+            },
+        };
+        let (Self::Waited(limit) | Self::Elapsed(limit)) = self else { return std::future::pending().await };
+        let limit = humantime::format_duration(limit);
+        let message = format!("the statement was cancelled by pgupkeep after waiting during {limit} for {whom}");
+        JobError::Refused { fault: Fault::Locked, message }
     }
 }
 

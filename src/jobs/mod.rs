@@ -8,6 +8,7 @@ pub mod drive;
 pub mod journal;
 pub mod pattern;
 pub mod prune_history;
+pub mod reindex;
 pub mod sequence;
 pub mod sql;
 pub mod vacuum;
@@ -184,6 +185,7 @@ pub struct WithError {
 /// Every kind there is; a kind that is not here is unknown.
 pub const JOB_KINDS: &[Kind] = &[
     entry::<vacuum::Vacuum>(),
+    entry::<reindex::Reindex>(),
     entry::<sql::Sql>(),
     entry::<sequence::Sequence>(),
     entry::<prune_history::PruneHistory>(),

@@ -16,6 +16,11 @@ use crate::pg::statement::Qualified;
 pub struct TablePattern(String);
 
 impl TablePattern {
+    /// Whether it is a plain name: nothing in it is wild.
+    pub fn is_exact(&self) -> bool {
+        !self.0.contains(['*', '?'])
+    }
+
     /// Whether a table is meant.
     pub fn matches(&self, table: &Qualified) -> bool {
         if self.0.contains('.') { glob(&self.0, &table.plain()) } else { glob(&self.0, &table.name.0) }
@@ -111,6 +116,8 @@ mod tests {
         check("a*b*c", ("public", "a--b--b-c"), true);
         check("a*b*c", ("public", "a--c--b"), false);
         check(r#"we"ird; drop"#, ("public", r#"we"ird; drop"#), true);
+        let exact = |text: &str| TablePattern::try_from(text.to_owned()).is_ok_and(|pattern| pattern.is_exact());
+        assert_eq!(["public.metrics", "metrics*", "tmp_?"].map(exact), [true, false, false]);
     }
 
     /// The definition, as short as it can be said.

@@ -38,6 +38,8 @@ pub struct Seen {
     pub state: Option<String>,
     /// For how many seconds it has been in that state.
     pub state_seconds: f64,
+    /// Who holds the lock that it waits for, if it waits for one, in words.
+    pub waits_for: Option<String>,
     /// How far it is.
     pub progress: Option<Progress>,
 }
@@ -46,6 +48,7 @@ pub struct Seen {
 type Row = (
     Option<String>,
     Option<f64>,
+    Option<String>,
     Option<String>,
     Option<String>,
     Option<String>,
@@ -65,9 +68,10 @@ pub async fn look(
 ) -> Result<Option<Seen>, PgError> {
     let query = sqlx::query_as::<_, Row>(include_str!("sql/watch_session.sql")).bind(pid).bind(backend_start);
     let row = within(super::session::ANSWER_LIMIT, query.fetch_optional(watch)).await?;
-    Ok(row.map(|(state, seconds, command, phase, relation, done, total, unit)| Seen {
+    Ok(row.map(|(state, seconds, waits_for, command, phase, relation, done, total, unit)| Seen {
         state,
         state_seconds: seconds.unwrap_or(0.0),
+        waits_for,
         progress: command.zip(phase).map(|(command, phase)| Progress {
             command,
             phase,

@@ -12,7 +12,7 @@ use sqlx::{Connection as _, Executor as _};
 
 use super::PgError;
 use super::connect::{Purpose, connect, within};
-use super::progress::{Progress, look};
+use super::progress::{Seen, look};
 use super::statement::Statement;
 use crate::config::Connection;
 use crate::fault::Fault;
@@ -138,7 +138,7 @@ impl Session {
         &mut self,
         statement: &Statement,
         stop: impl Future<Output = ()>,
-        on_progress: impl Fn(Progress),
+        on_look: impl Fn(Seen),
     ) -> Result<u64, SessionError> {
         let Self { connection, name, work: slot, reader: watch, pid, backend_start, .. } = self;
         let mut conn = slot.take().ok_or_else(gone)?;
@@ -162,7 +162,7 @@ impl Session {
                         Err(_) => (Err(cancelled.err().map_or(SessionError::Stopped, SessionError::from)), false),
                     }
                 }
-                lost = watch_over(watch, connection, name, (*pid, *backend_start), on_progress) => {
+                lost = watch_over(watch, connection, name, (*pid, *backend_start), on_look) => {
                     (Err(lost.into()), false)
                 }
             }
@@ -244,7 +244,7 @@ pub async fn cancel(connection: &Connection, pid: i32, backend_start: DateTime<U
     within(ANSWER_LIMIT, query.execute(&mut conn)).await.map(drop)
 }
 
-/// Looks at a working session from outside until it is lost; reports progress on the way.
+/// Looks at a working session from outside until it is lost; hands on what it sees.
 ///
 /// A connection that went silent looks to us like a long statement. The server knows better: the session is lost
 /// when it is gone from `pg_stat_activity`, or sits there idle, or when nobody could be asked for [`LOST_AFTER`].
@@ -253,7 +253,7 @@ async fn watch_over(
     connection: &Connection,
     name: &str,
     (pid, backend_start): (i32, DateTime<Utc>),
-    on_progress: impl Fn(Progress),
+    on_look: impl Fn(Seen),
 ) -> PgError {
     let mut answered = tokio::time::Instant::now();
     let mut absent = 0_u8;
@@ -270,9 +270,7 @@ async fn watch_over(
                 if seen.state.as_deref() == Some("idle") && seen.state_seconds > LOST_AFTER.as_secs_f64() {
                     return PgError::Stalled(LOST_AFTER);
                 }
-                if let Some(progress) = seen.progress {
-                    on_progress(progress);
-                }
+                on_look(seen);
             }
             Ok(None) => {
                 absent += 1;

@@ -7,6 +7,7 @@ mod logging;
 mod names;
 mod outage;
 mod pair;
+mod reindex;
 mod reload;
 mod secrets;
 mod signals;

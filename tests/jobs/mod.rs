@@ -2,6 +2,8 @@
 
 mod drive;
 mod prune_history;
+mod reindex;
+mod reindex_hostile;
 mod sequence;
 mod sql;
 mod vacuum;

@@ -150,7 +150,7 @@ async fn read(cx: &mut Context, only: Option<Oid>) -> Result<Vec<TableFacts>, Jo
 
 /// Somebody who stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub(super) struct Holder {
+pub(in crate::jobs) struct Holder {
     /// What it is, with the name that the server gives it.
     who: String,
     /// What it calls itself.
@@ -177,7 +177,7 @@ impl std::fmt::Display for Holder {
 }
 
 /// Who has a lock on the table, or waits for one, that ours would have to wait for.
-pub(super) async fn lock_holder(cx: &mut Context, oid: Oid) -> Result<Option<Holder>, JobError> {
+pub(in crate::jobs) async fn lock_holder(cx: &mut Context, oid: Oid) -> Result<Option<Holder>, JobError> {
     let pid = cx.session.pid;
     let query = sqlx::query_as(include_str!("../sql/find_lock_holder.sql")).bind(oid).bind(pid);
     Ok(within(FACTS_LIMIT, query.fetch_optional(cx.reader().await?)).await?)

@@ -22,6 +22,7 @@ use super::{Job, Profile, StepReport, Weight};
 use crate::lengths::Elapsed;
 
 pub use decide::decide;
+pub(super) use facts::{Holder, lock_holder};
 pub use facts::{Sort, TableFacts};
 pub use step::{Reason, Step, TableStep, Work};
 

@@ -1,4 +1,4 @@
--- watch_session: is our backend still there, what is it doing, and how far is it?
+-- watch_session: is our backend still there, what is it doing, whom does it wait for, and how far is it?
 -- Sources: PostgreSQL documentation, "Progress Reporting". The views of 14 to 18 agree on the columns used here.
 with progress as (
     select pid, 'VACUUM' as command, phase, relid,
@@ -27,6 +27,15 @@ with progress as (
 )
 select a.state,
        extract(epoch from clock_timestamp() - a.state_change)::float8 as state_seconds,
+       case when a.wait_event_type = 'Lock' then
+           coalesce((select string_agg(
+                                case when b.pid = 0 then 'a prepared transaction'
+                                     else 'session ' || b.pid
+                                          || coalesce(' (application "' || nullif(o.application_name, '') || '")', '') end,
+                                ', ' order by b.pid)
+                       from (select distinct unnest(pg_catalog.pg_blocking_pids(a.pid)) as pid) b
+                       left join pg_catalog.pg_stat_activity o on o.pid = b.pid),
+                    'somebody who has just gone') end as waits_for,
        p.command, p.phase, n.nspname || '.' || c.relname as relation, p.done, p.total, p.unit
   from pg_catalog.pg_stat_activity a
   left join progress p on p.pid = a.pid
