@@ -30,5 +30,6 @@ pub mod engine;
 
 // Floor 6, faces.
 pub mod cli;
+pub mod http;
 pub mod signals;
 pub mod telemetry;

@@ -23,6 +23,7 @@ mod cli;
 mod daemon;
 mod harness;
 mod house_rules;
+mod http;
 mod jobs;
 mod ledger;
 mod mlflow;

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::exit::Exit;
 use super::{load, output};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::config::env::process_variable;
 use crate::engine::reload::{Reloaded, patiently, register, reload};
-use crate::engine::{Engine, Pulse};
+use crate::engine::{Engine, Pulse, beside};
+use crate::http::{self, LastReload, Phase, Reloads, Source};
 use crate::ledger::{Ledger, LedgerError};
 use crate::secret::{Redactor, SecretSet};
 use crate::signals::{Order, Signals};
 use crate::telemetry::logging;
-
-/// The scheduler comes round at least every 30 s; when it has not for so long, the watchdog is left to bite.
-const SCHEDULER_STUCK: Duration = Duration::from_secs(90);
 
 /// Loads, logs, runs; everything that can be wrong with the file is said before anything starts.
 pub fn daemon(path: &Path) -> Exit {
@@ -70,6 +70,15 @@ async fn run(path: &Path, config: Arc<Config>, secrets: (SecretSet, Redactor)) -
         Ok(ledger) => ledger,
         Err(error) => return refuse(&error),
     };
+    let source = watch::Sender::new(Source {
+        config: Arc::clone(&config),
+        ledger: ledger.clone(),
+        redactor: secrets.1.clone(),
+        engine: None,
+        reloads: Reloads { taken: 0, kept: 0, taken_at: SystemClock.now(), last: LastReload::Taken },
+        phase: Phase::Starting,
+    });
+    let _pages = beside(http::serve(source.subscribe()));
     tokio::select! {
         prepared = prepare(&ledger, &config, daemon_id) => if let Err(error) = prepared {
             return refuse(&error);
@@ -87,8 +96,12 @@ async fn run(path: &Path, config: Arc<Config>, secrets: (SecretSet, Redactor)) -
             return Exit::Failed;
         }
     };
+    source.send_modify(|source| {
+        source.engine = Some((engine.shared.clone(), engine.pulse.clone()));
+        source.phase = Phase::Working;
+    });
     tracing::info!("ready");
-    attend(path, engine, &mut signals).await
+    attend(path, engine, &mut signals, &source).await
 }
 
 /// Brings the ledger up to date and registers this daemon, waiting for the control database where it is away.
@@ -111,7 +124,7 @@ async fn feed_watchdog() {
 }
 
 /// Follows orders until the end.
-async fn attend(path: &Path, mut engine: Engine, signals: &mut Signals) -> Exit {
+async fn attend(path: &Path, mut engine: Engine, signals: &mut Signals, source: &watch::Sender<Source>) -> Exit {
     let mut watchdog = tokio::time::interval(watchdog_interval());
     let mut pulse = engine.pulse.clone();
     loop {
@@ -122,33 +135,52 @@ async fn attend(path: &Path, mut engine: Engine, signals: &mut Signals) -> Exit 
                     tracing::info!("reloading");
                     let reloaded = tokio::select! {
                         reloaded = reload(&engine, path) => reloaded,
-                        () = signals.stop() => return stop(engine, signals, Exit::Done).await,
+                        () = signals.stop() => return stop(engine, signals, source, Exit::Done).await,
                         () = feed_watchdog() => Reloaded::Kept,
                     };
+                    source.send_modify(|source| note_reload(source, &engine, reloaded));
                     let status = match reloaded {
                         Reloaded::Taken => "reloaded",
                         Reloaded::Kept => "reload refused; the running configuration stays in force",
                     };
                     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
                 }
-                Order::Stop => return stop(engine, signals, Exit::Done).await,
+                Order::Stop => return stop(engine, signals, source, Exit::Done).await,
             },
             _ = watchdog.tick() => {
-                let seen = pulse.borrow().clone();
-                if seen.at.is_none_or(|at| at.elapsed() < SCHEDULER_STUCK) {
+                // When the scheduler is stuck, the watchdog is left to bite.
+                if !pulse.borrow().is_stuck() {
                     notify(&[NotifyState::Watchdog]);
                 }
             }
             Ok(()) = pulse.changed() => tell_next(&pulse.borrow_and_update()),
             broken = engine.broken() => {
                 tracing::error!("{broken}; stopping, so that whoever supervises this process starts it anew");
-                return stop(engine, signals, Exit::Failed).await;
+                return stop(engine, signals, source, Exit::Failed).await;
             }
         }
     }
 }
 
-async fn stop(engine: Engine, signals: &mut Signals, exit: Exit) -> Exit {
+/// Brings the pages up to date after a reload.
+fn note_reload(source: &mut Source, engine: &Engine, reloaded: Reloaded) {
+    let reloads = &mut source.reloads;
+    match reloaded {
+        Reloaded::Taken => {
+            source.config = engine.shared.config.borrow().clone();
+            reloads.taken += 1;
+            reloads.taken_at = SystemClock.now();
+            reloads.last = LastReload::Taken;
+        }
+        Reloaded::Kept => {
+            reloads.kept += 1;
+            reloads.last = LastReload::Kept;
+        }
+    }
+}
+
+async fn stop(engine: Engine, signals: &mut Signals, source: &watch::Sender<Source>, exit: Exit) -> Exit {
+    source.send_modify(|source| source.phase = Phase::Stopping);
     let grace = engine.shared.config.borrow().shutdown_grace;
     tracing::info!(grace = %humantime::format_duration(grace), "stopping: no new work");
     notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);

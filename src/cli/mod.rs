@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod exit;
 mod follow;
+pub mod healthcheck;
 pub mod history;
 pub mod json;
 mod local;
@@ -58,6 +59,8 @@ enum Command {
     Cancel(cancel::Cancel),
     /// Look for what stands in the way of the jobs, on every target; changes nothing.
     Doctor(doctor::Doctor),
+    /// Ask the daemon beside us whether it is ready; for a container's health check.
+    Healthcheck(healthcheck::Healthcheck),
     /// Bring the ledger's tables up to date.
     Migrate,
     /// Print the completions of a shell.
@@ -81,6 +84,7 @@ impl Cli {
             Command::History(history) => wait_for(history::history(&path, &history)),
             Command::Cancel(cancel) => wait_for(cancel::cancel(&path, &cancel)),
             Command::Doctor(doctor) => wait_for(doctor::doctor(&path, &doctor)),
+            Command::Healthcheck(check) => wait_for(healthcheck::healthcheck(&path, &check)),
             Command::Migrate => wait_for(migrate::migrate(&path)),
             Command::Completions(completions) => completions::completions(&completions),
         }

@@ -14,6 +14,8 @@ pub fn difference(old: &Config, new: &Config) -> Vec<String> {
     if zone_name(old) != zone_name(new) {
         lines.push(format!("timezone: {} became {}", zone_name(old), zone_name(new)));
     }
+    let listen = |config: &Config| config.http.listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    lines.extend(change("http: listen", listen(old), listen(new)));
     changes("target", &old.targets, &new.targets, target_changes, &mut lines);
     changes("window", &windows(old), &windows(new), |old, new| change("", old.describe(), new.describe()), &mut lines);
     changes("job", &old.jobs, &new.jobs, job_changes, &mut lines);
@@ -231,6 +233,12 @@ schedules:
             &["reload entry reload/v: overlap skip became queue"],
             &[],
         );
+    }
+
+    #[test]
+    fn another_address_of_the_pages_is_told() {
+        let change = ("version: 1", "version: 1\nhttp: { listen: off }");
+        check(&[change], &["http: listen 127.0.0.1:7432 became off"], &[]);
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub struct File {
     pub schedules: Option<Part<Schedules>>,
     /// Where log lines go.
     pub logging: Option<Part<Logging>>,
+    /// Where the pages for monitoring are.
+    pub http: Option<Part<Http>>,
 }
 
 /// A database to care for.
@@ -364,6 +366,18 @@ pub struct Logging {
     pub stderr: Option<bool>,
     /// A rolling file that they go to as well.
     pub file: Option<Part<LogFile>>,
+}
+
+/// Where the pages for monitoring are: `/livez`, `/readyz` and `/metrics`.
+///
+/// ```yaml
+/// http: { listen: "127.0.0.1:7432" }
+/// ```
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map such as { listen: \"127.0.0.1:7432\" }")]
+pub struct Http {
+    /// An address and a port, or `off`; `127.0.0.1:7432` if left out.
+    pub listen: Option<String>,
 }
 
 /// A log file that rolls over by time.

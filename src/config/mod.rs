@@ -22,6 +22,7 @@ mod words;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub struct Config {
     pub reload: Vec<ReloadEntry>,
     /// Where log lines go.
     pub logging: Logging,
+    /// Where the pages for monitoring are.
+    pub http: Http,
     /// Every secret that the file, its references and the environment brought in, for the redactor.
     pub secrets: Vec<Secret>,
     /// What is allowed but unwise, each with its place; told at start and by `check`.
@@ -161,6 +164,13 @@ pub struct ReloadEntry {
     pub overlap: Overlap,
     /// Whether its firings are recorded as skipped.
     pub paused: Paused,
+}
+
+/// Where the pages for monitoring are: `/livez`, `/readyz` and `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http {
+    /// The address to listen on; none means that there are no pages.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Where log lines go, and how they look.

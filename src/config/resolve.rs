@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::problem::{Finding, Problems, quote};
 use super::read::{At, LARGEST_FILE, Reader, read_yaml};
 use super::targets::{Lookup, resolve_control, resolve_targets};
 use super::value::{Count, Part};
-use super::{Config, LogFile, LogFormat, Logging, Rotation, Stderr, file};
+use super::{Config, Http, LogFile, LogFormat, Logging, Rotation, Stderr, file};
 use crate::calendar::{CatchUp, Overlap};
 use crate::secret::Secret;
 
@@ -29,6 +30,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
 const LEASE: Duration = Duration::from_secs(30);
 const KEPT_LOG_FILES: u32 = 14;
 const LEVEL: &str = "info";
+/// Loopback only, and beside the ports of the server and its poolers.
+const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7432));
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +55,7 @@ impl Config {
     /// # Errors
     /// Gives every problem of the file at once, or says why it cannot be read.
     pub fn load(path: &Path, variables: Variables<'_>) -> Result<Self, LoadError> {
-        let read = || -> io::Result<Vec<u8>> {
-            let mut bytes = Vec::new();
-            File::open(path)?.take(LARGEST_FILE as u64 + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = read().map_err(|source| LoadError::Unreadable { path: path.to_path_buf(), source })?;
+        let bytes = read_bytes(path).map_err(|source| LoadError::Unreadable { path: path.to_path_buf(), source })?;
         Ok(Self::parse(&bytes, path, variables)?)
     }
 
@@ -87,6 +85,24 @@ impl Config {
     }
 }
 
+/// Where the pages for monitoring are by this file, whatever else may be wrong with it.
+///
+/// A daemon goes on with the configuration that it has while its file is being edited, so looking at its pages must not
+/// depend on the rest of the file, nor on secrets.
+pub fn pages_of(path: &Path) -> Http {
+    let name = path.display().to_string();
+    let read = read_bytes(path).ok().and_then(|bytes| read_yaml(&name, &bytes).ok());
+    let Some((value, index)) = read else { return Http { listen: Some(LISTEN) } };
+    let section = value.get("http").and_then(|section| serde_json::from_value(section.clone()).ok());
+    resolve_http(section.as_ref(), &mut Reader::new(&name, index))
+}
+
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST_FILE as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn resolve(file: &file::File, folder: &Path, variables: Variables<'_>, reader: &mut Reader<'_>) -> Option<Config> {
     let top = At::top();
     check_version(file.version.as_ref(), reader);
@@ -103,6 +119,7 @@ fn resolve(file: &file::File, folder: &Path, variables: Variables<'_>, reader: &
     let jobs = resolve_jobs(file.jobs.as_ref(), &targets, defaults.job, folder, reader);
     let entries = resolve_entries(file.schedules.as_ref(), &timezone, defaults.entry, &windows, &jobs, reader);
     let logging = resolve_logging(file.logging.as_ref(), folder, reader);
+    let http = resolve_http(file.http.as_ref(), reader);
     Some(Config {
         timezone,
         control: control?,
@@ -114,6 +131,7 @@ fn resolve(file: &file::File, folder: &Path, variables: Variables<'_>, reader: &
         entries: entries.calendar,
         reload: entries.reload,
         logging,
+        http,
         secrets: lookup.secrets,
         warnings: Vec::new(),
     })
@@ -200,6 +218,25 @@ fn resolve_logging(section: Option<&Part<file::Logging>>, folder: &Path, reader:
     });
     let stderr = if stderr == Some(false) { Stderr::Off } else { Stderr::On };
     Logging { level, format: format.unwrap_or(LogFormat::Text), stderr, file }
+}
+
+fn resolve_http(section: Option<&Part<file::Http>>, reader: &mut Reader<'_>) -> Http {
+    let at = At::top().key("http");
+    let typed = section.and_then(|section| reader.read_map::<file::Http>(&section.value, &at));
+    let listen = match typed.and_then(|typed| typed.listen).as_deref() {
+        None => Some(LISTEN),
+        Some("off") => None,
+        Some(text) => {
+            let address = text.parse().ok();
+            if address.is_none() {
+                let finding = Finding::new(format!("this is no address with a port: {}", quote(text)));
+                let finding = finding.expected("numbers such as `127.0.0.1:7432` or `[::1]:7432`, or `off`");
+                reader.refuse(&at.key("listen"), finding);
+            }
+            address
+        }
+    };
+    Http { listen }
 }
 
 /// Checks a filter; a lone word that is no level would be taken for the name of a module, and nothing be logged.

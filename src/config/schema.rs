@@ -164,7 +164,8 @@ mod tests {
         let schema = schema();
         let kinds = schema["definitions"]["Job"]["properties"]["kind"]["enum"].as_array().expect("a list").clone();
         assert_eq!(kinds, JOB_KINDS.iter().map(|kind| json!(kind.name)).collect::<Vec<_>>());
-        for name in ["Job", "Target", "Window", "Defaults", "Schedules", "DailyEntry", "ReloadEntry", "Logging"] {
+        for name in ["Job", "Target", "Window", "Defaults", "Schedules", "DailyEntry", "ReloadEntry", "Logging", "Http"]
+        {
             assert_eq!(schema["definitions"][name]["additionalProperties"], json!(false), "{name}");
         }
         assert_eq!(schema["required"], json!(["version", "targets"]));

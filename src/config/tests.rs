@@ -135,6 +135,7 @@ fn the_defaults_are_those_of_the_documentation() {
         config.logging,
         Logging { level: "info".to_owned(), format: LogFormat::Text, stderr: Stderr::On, file: None }
     );
+    assert_eq!(config.http.listen.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:7432"));
 }
 
 #[test]
@@ -312,6 +313,7 @@ const BAD_RESTS: &[(&str, &str)] = &[
         "an unknown window",
         "windows: { night: { from: \"01:00\", to: \"02:00\" } }\njobs: { v: { kind: vacuum } }\nschedules: { daily: [{ job: v, at: \"02:00\", window: nite, paused: no }] }\n",
     ),
+    ("pages at no address", "http: { listen: localhost }\n"),
     ("log lines that go nowhere", "logging: { stderr: false }\n"),
     ("odd logging", "logging: { level: inof, format: yaml, file: { directory: \"\", rotation: weekly, keep: 0 } }\n"),
 ];

@@ -32,6 +32,9 @@ use bell::Bell;
 /// How long runs may take to be handed back once they were told to stop.
 const HAND_BACK_LIMIT: Duration = Duration::from_secs(15);
 
+/// The scheduler comes round at least every 30 s.
+const SCHEDULER_STUCK: Duration = Duration::from_secs(90);
+
 /// What every loop is given.
 #[derive(Debug, Clone)]
 pub struct Shared {
@@ -88,6 +91,13 @@ pub struct Pulse {
     pub at: Option<tokio::time::Instant>,
     /// The next instant of any entry, as text.
     pub next: Option<String>,
+}
+
+impl Pulse {
+    /// Whether the scheduler has not come round for so long that it will not by itself.
+    pub fn is_stuck(&self) -> bool {
+        self.at.is_some_and(|at| at.elapsed() >= SCHEDULER_STUCK)
+    }
 }
 
 /// A running engine.
@@ -196,6 +206,18 @@ impl Engine {
 
 async fn idle(workers: &mut JoinSet<()>) {
     while workers.join_next().await.is_some() {}
+}
+
+/// Something that goes on beside the engine, from before its start to after its end; dropped, it ends.
+#[derive(Debug)]
+#[must_use = "dropped, it ends at once"]
+pub struct Beside(#[expect(dead_code, reason = "kept for its drop")] JoinSet<()>);
+
+/// Starts work that nothing waits for, such as the pages for monitoring.
+pub fn beside(work: impl Future<Output = ()> + Send + 'static) -> Beside {
+    let mut set = JoinSet::new();
+    set.spawn(work);
+    Beside(set)
 }
 
 fn spawn(loops: &mut JoinSet<&'static str>, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {

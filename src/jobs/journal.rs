@@ -56,7 +56,7 @@ impl Journal {
         let error = error.map(|error| self.redactor.clean(error));
         let detail = measures.detail.as_ref().map(|detail| self.redactor.clean_json(detail));
         let measures = Measures { detail, ..measures.clone() };
-        self.insist(|| self.ledger.end_step(id, outcome, &measures, error.as_deref())).await
+        self.insist(|| self.ledger.end_step(&id, outcome, &measures, error.as_deref())).await
     }
 
     /// Writes, and while the control database is away tries again, for [`INSIST`] at most.

@@ -9,7 +9,7 @@ use sqlx::types::Json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, odd};
 use crate::fault::Fault;
 use crate::pg::progress::Progress;
 use crate::run_state::{AttemptOutcome, Outcome};
@@ -155,7 +155,7 @@ impl Ledger {
             Counts::Nothing => 0,
             Counts::Failure => 1,
         };
-        let query = sqlx::query_scalar::<_, i64>(include_str!("sql/end_attempt.sql"))
+        let query = sqlx::query_as::<_, EndedRow>(include_str!("sql/end_attempt.sql"))
             .bind(lease.run_id)
             .bind(lease.token)
             .bind(outcome)
@@ -168,8 +168,24 @@ impl Ledger {
             .bind(i32::try_from(end.steps_done).unwrap_or(i32::MAX))
             .bind(i32::try_from(end.steps_planned).unwrap_or(i32::MAX));
         let mut lent = self.lend().await?;
-        let touched = self.answer(query.fetch_one(&mut *lent)).await?;
+        let row = self.answer(query.fetch_optional(&mut *lent)).await?;
         lent.give_back();
-        if touched == 1 { Ok(()) } else { Err(LedgerError::LeaseLost(lease.run_id)) }
+        let row = row.ok_or(LedgerError::LeaseLost(lease.run_id))?;
+        let place = (row.job, row.target);
+        self.tally.attempt_ended(place.clone(), end.outcome);
+        if let Some(outcome) = row.outcome {
+            let took = row.took.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            self.tally.run_ended(place, outcome.parse().map_err(odd)?, took);
+        }
+        Ok(())
     }
+}
+
+/// What became of the run; no outcome is its way back to the queue.
+#[derive(sqlx::FromRow)]
+struct EndedRow {
+    job: String,
+    target: String,
+    outcome: Option<String>,
+    took: Option<f64>,
 }

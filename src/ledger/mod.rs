@@ -5,6 +5,7 @@
 
 pub mod baseline;
 pub mod daemon;
+pub mod gauges;
 pub mod history;
 pub mod lease;
 pub mod migrate;
@@ -14,6 +15,7 @@ pub mod retention;
 pub mod run;
 pub mod schedule;
 pub mod step;
+pub mod tally;
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -30,6 +32,7 @@ use crate::fault::Fault;
 use crate::lengths::rough;
 use crate::pg::PgError;
 use crate::pg::connect::{Purpose, connect, options, within};
+use tally::Tally;
 
 /// The channel on which the ledger says that something is to be looked at; it carries no data.
 pub const CHANNEL: &str = "pgupkeep";
@@ -131,6 +134,7 @@ pub struct Ledger {
     reach: watch::Sender<Reach>,
     /// What each loop complained of last, and when.
     complaints: watch::Sender<BTreeMap<String, (String, Instant)>>,
+    tally: Tally,
 }
 
 impl Ledger {
@@ -151,6 +155,7 @@ impl Ledger {
             pool,
             reach: watch::Sender::new(Reach::Up),
             complaints: watch::Sender::new(BTreeMap::new()),
+            tally: Tally::new(),
         })
     }
 

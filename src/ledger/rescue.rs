@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, odd};
 use crate::names::TargetName;
+use crate::run_state::AttemptOutcome;
 
 /// A running run whose lease is over.
 #[derive(Debug, Clone)]
@@ -82,14 +83,20 @@ impl Ledger {
             Rescue::Queue(delay) => Some(delay.as_secs_f64()),
             Rescue::GiveUp => None,
         };
-        let query = sqlx::query_scalar::<_, i64>(include_str!("sql/rescue_run.sql"))
+        let query = sqlx::query_scalar::<_, Option<String>>(include_str!("sql/rescue_run.sql"))
             .bind(lapsed.run_id)
             .bind(lapsed.token)
             .bind(delay)
             .bind(evidence);
         let mut lent = self.lend().await?;
-        let touched = self.answer(query.fetch_one(&mut *lent)).await?;
+        let rescued = self.answer(query.fetch_optional(&mut *lent)).await?;
         lent.give_back();
-        Ok(touched == 1)
+        let Some(outcome) = rescued else { return Ok(false) };
+        let place = (lapsed.job.clone(), lapsed.target.to_string());
+        self.tally.attempt_ended(place.clone(), AttemptOutcome::Lost);
+        if let Some(outcome) = outcome {
+            self.tally.run_ended(place, outcome.parse().map_err(odd)?, None);
+        }
+        Ok(true)
     }
 }

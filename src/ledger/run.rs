@@ -277,12 +277,16 @@ impl Ledger {
     ///
     /// # Errors
     /// When the control database fails.
-    pub async fn expire_runs(&self) -> Result<u64, LedgerError> {
+    pub async fn expire_runs(&self) -> Result<usize, LedgerError> {
         let mut lent = self.lend().await?;
-        let query = sqlx::query_scalar::<_, i64>(include_str!("sql/expire_runs.sql"));
-        let expired = self.answer(query.fetch_one(&mut *lent)).await?;
+        let query = sqlx::query_as::<_, (String, String, String)>(include_str!("sql/expire_runs.sql"));
+        let expired = self.answer(query.fetch_all(&mut *lent)).await?;
         lent.give_back();
-        Ok(expired.unsigned_abs())
+        let count = expired.len();
+        for (job, target, outcome) in expired {
+            self.tally.run_ended((job, target), outcome.parse().map_err(odd)?, None);
+        }
+        Ok(count)
     }
 }
 

@@ -148,6 +148,11 @@ impl Ledger {
         }
         self.answer(tx.commit()).await?;
         lent.give_back();
+        for run in decision.runs.iter().filter(|run| run.outcome.is_some() && written.contains(&run.run_id)) {
+            if let Some(outcome) = run.outcome {
+                self.tally.run_ended((run.job.clone(), run.target.to_string()), outcome, None);
+            }
+        }
         Ok(Some((view, written)))
     }
 

@@ -5,13 +5,17 @@ use std::time::Duration;
 use sqlx::types::Json;
 
 use super::lease::Lease;
+use super::tally::Place;
 use super::{Ledger, LedgerError};
 use crate::jobs::Measures;
 use crate::run_state::StepOutcome;
 
 /// A step's row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StepId(i64);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepId {
+    step_id: i64,
+    place: Place,
+}
 
 /// What a step is about to do.
 #[derive(Debug, Clone, Copy)]
@@ -30,16 +34,21 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::LeaseLost`], or the control database's failure; the statement must then not be sent.
     pub async fn begin_step(&self, lease: &Lease, begin: StepBegin<'_>) -> Result<StepId, LedgerError> {
-        let query = sqlx::query_scalar(include_str!("sql/begin_step.sql"))
+        let query = sqlx::query_as(include_str!("sql/begin_step.sql"))
             .bind(lease.run_id)
             .bind(lease.attempt)
             .bind(begin.job)
             .bind(begin.step)
             .bind(begin.statement);
         let mut lent = self.lend().await?;
-        let id = self.answer(query.fetch_optional(&mut *lent)).await?;
+        let row: Option<(i64, String)> = self.answer(query.fetch_optional(&mut *lent)).await?;
         lent.give_back();
-        id.map(StepId).ok_or(LedgerError::LeaseLost(lease.run_id))
+        let (step_id, target) = row.ok_or(LedgerError::LeaseLost(lease.run_id))?;
+        let place = (begin.job.to_owned(), target);
+        if begin.statement.is_some() {
+            self.tally.statement_recorded(place.clone());
+        }
+        Ok(StepId { step_id, place })
     }
 
     /// Writes how a step ended.
@@ -48,13 +57,13 @@ impl Ledger {
     /// When the control database fails.
     pub async fn end_step(
         &self,
-        StepId(step_id): StepId,
+        id: &StepId,
         outcome: StepOutcome,
         measures: &Measures,
         error: Option<&str>,
     ) -> Result<(), LedgerError> {
         let query = sqlx::query(include_str!("sql/end_step.sql"))
-            .bind(step_id)
+            .bind(id.step_id)
             .bind(outcome.as_str())
             .bind(measures.rows)
             .bind(measures.bytes_before)
@@ -62,8 +71,13 @@ impl Ledger {
             .bind(error)
             .bind(measures.detail.as_ref().map(Json));
         let mut lent = self.lend().await?;
-        self.answer(query.execute(&mut *lent)).await?;
+        let touched = self.answer(query.execute(&mut *lent)).await?.rows_affected();
         lent.give_back();
+        // A second try may meet the row that the first has closed.
+        if touched == 1 {
+            let freed = measures.bytes_before.zip(measures.bytes_after).map_or(0, |(before, after)| before - after);
+            self.tally.step_ended(id.place.clone(), outcome, u64::try_from(freed).unwrap_or(0));
+        }
         Ok(())
     }
 

@@ -1,3 +1,5 @@
-//! Log lines: where they go, and what may not be in them.
+//! What can be seen from outside: log lines, and the names of all metrics.
 
 pub mod logging;
+pub mod metrics;
+pub mod process;

@@ -50,6 +50,7 @@ async fn a_canary_password_appears_in_no_argv_log_ledger_row_or_error() {
             r#"
 version: 1
 targets: {{ app: {target} }}
+http: {{ listen: "127.0.0.1:0" }}
 logging: {{ level: "trace", file: {{ directory: "{}", rotation: daily, keep: 3 }} }}
 jobs:
   tick: {{ kind: sql, with: {{ statement: "select 1" }} }}
@@ -72,6 +73,10 @@ schedules: {{ cron: [ {{ job: tick, cron: "* * * * * *" }}, {{ job: failing, cro
             .await;
         daemon.wait_for_line("password authentication failed", START).await;
         let mut said = vec![argv, daemon.lines().join("\n")];
+        let address = pages_of(&daemon, 0).await;
+        for page in ["/livez", "/readyz", "/metrics"] {
+            said.push(get(address, page).await.body);
+        }
         for command in ["status", "history", "check", "migrate"] {
             let answer = pgupkeep(&config.path(), &[command], &variables).await;
             said.push(format!("{}{}", answer.stdout, answer.stderr));

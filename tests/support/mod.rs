@@ -3,6 +3,7 @@
 //! - [`Major`], [`majors`], [`one_major`]: the PostgreSQL builds to test with.
 //! - [`Cluster`]: a server of one's own, started from a template in a fraction of a second, gone when dropped.
 //! - [`Daemon`], [`pgupkeep`]: the built binary, as a daemon and as a command.
+//! - [`get`], [`pages_of`], [`sample`]: the pages of a daemon.
 //! - [`Proxy`]: a TCP proxy that passes, stalls, cuts and refuses.
 //! - [`wait_until`]: the only way to wait; nothing here sleeps blindly.
 //! - [`rounds`]: how often endurance suites repeat.
@@ -13,6 +14,7 @@
 
 mod cluster;
 mod daemon;
+mod http;
 mod majors;
 mod mlflow;
 mod proxy;
@@ -23,6 +25,7 @@ mod wait;
 
 pub use cluster::{Cluster, StopMode};
 pub use daemon::{ConfigFile, Daemon, Said, binary, pgupkeep};
+pub use http::{Answer, get, pages_of, request, sample};
 pub use majors::{Major, majors, one_major};
 pub use mlflow::{DemoSize, mlflow_database, mlflow_python};
 pub use nix::sys::signal::Signal;

@@ -20,7 +20,7 @@ with asked as (
            lease_token = null, lease_until = null, progress = null
       from asked a
      where r.run_id = a.run_id
-    returning r.run_id, job, target, outcome, reason, error, due_at, attempts
+    returning r.run_id, job, target, outcome, reason, error, due_at, attempts, finished_at - started_at as took
 ), attempt_ended as (
     update pgupkeep.attempt a
        set finished_at = clock_timestamp(), outcome = $9, fault = $7, steps_done = $10, steps_planned = $11,
@@ -40,4 +40,4 @@ with asked as (
 ), rung as (
     select pg_notify('pgupkeep', '') from ended
 )
-select count(*) from ended left join rung on true
+select job, target, outcome, extract(epoch from took)::float8 as took from ended left join rung on true

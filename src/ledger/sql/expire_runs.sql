@@ -15,4 +15,4 @@ with expired as (
                               'error', coalesce(error, reason))
       from expired
 )
-select count(*) from expired
+select job, target, outcome from expired

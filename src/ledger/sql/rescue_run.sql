@@ -26,4 +26,4 @@ with rescued as (
 ), rung as (
     select pg_notify('pgupkeep', '') from rescued
 )
-select count(*) from rescued left join rung on true
+select outcome from rescued left join rung on true
