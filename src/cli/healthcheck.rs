@@ -90,7 +90,7 @@ mod tests {
     fn an_answer_is_its_status_and_its_body() {
         let check = |answer: &str, expected| assert_eq!(understood(answer), expected, "{answer:?}");
         check("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nready\n", Some((200, "ready\n")));
-        check("HTTP/1.1 503 Service Unavailable\r\n\r\n", Some((503, "")));
+        check("HTTP/1.1 503 Away\r\n\r\n", Some((503, "")));
         check("SSH-2.0-OpenSSH\r\n\r\n", None);
         check("HTTP/1.1 OK\r\n\r\n", None);
         check("", None);

@@ -160,7 +160,7 @@ impl Door {
             Err(error) => {
                 if self.complained_of.replace(address) != Some(address) {
                     tracing::warn!(
-                        %address, %error,
+                        %address, error = %error.kind(),
                         "the pages for monitoring cannot be served there; everything else goes on, and the address is \
                          tried again every 5 s; set `http: {{ listen: .. }}` to another address, or to off"
                     );
