@@ -48,26 +48,33 @@ async fn check_done(bench: &Bench, runs: i64) {
     assert_eq!(indexes, ["t_n true", "t_slow true", "t_slow_ccnew true"]);
 }
 
+/// Where a rebuild may be interrupted: while it builds, while it waits to put the new copy in place, and after that.
+const PHASES: [&str; 3] = ["building index%", "waiting for old snapshots", "waiting for readers before marking dead"];
+
+/// Asks for a rebuild and brings it to a phase; whoever keeps it there is given back.
+async fn brought_to(bench: &Bench, config: &ConfigFile, where_to: &str) -> PgConnection {
+    let mut holder = bench.connect().await;
+    request(bench, config).await;
+    if where_to.starts_with("waiting") {
+        phase(bench, "building index%").await;
+        let reads = if where_to.contains("snapshots") {
+            "begin isolation level repeatable read; select 1"
+        } else {
+            "begin; select from t limit 1"
+        };
+        sqlx::raw_sql(reads).execute(&mut holder).await.unwrap();
+    }
+    phase(bench, where_to).await;
+    holder
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_killed_in_each_phase_of_a_rebuild_leaves_nothing_for_long() {
     let Some(bench) = bench().await else { return };
     let config = ConfigFile::new(CONFIG);
     let mut daemon = bench.daemon(&config).await;
-    for (number, where_killed) in
-        (1..).zip(["building index%", "waiting for old snapshots", "waiting for readers before marking dead"])
-    {
-        let mut snapshot = bench.connect().await;
-        request(&bench, &config).await;
-        if where_killed.starts_with("waiting") {
-            phase(&bench, "building index%").await;
-            let reads = if where_killed.contains("snapshots") {
-                "begin isolation level repeatable read; select 1"
-            } else {
-                "begin; select from t limit 1"
-            };
-            sqlx::raw_sql(reads).execute(&mut snapshot).await.unwrap();
-        }
-        phase(&bench, where_killed).await;
+    for (number, where_killed) in (1..).zip(PHASES) {
+        let snapshot = brought_to(&bench, &config, where_killed).await;
         daemon.crash().await;
         let at_work = "select case when exists (select from pg_stat_progress_create_index) then 0 else 1 end";
         bench.wait_for_count("no orphaned rebuild", at_work, 1, Duration::from_secs(5)).await;
@@ -85,18 +92,24 @@ async fn a_daemon_killed_in_each_phase_of_a_rebuild_leaves_nothing_for_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_crashes_in_mid_rebuild_is_cleared_up_after_its_restart() {
+async fn a_server_that_crashes_in_each_phase_of_a_rebuild_is_cleared_up_after_its_restart() {
     let Some(bench) = bench().await else { return };
     let config = ConfigFile::new(CONFIG);
     let mut daemon = bench.daemon(&config).await;
-    request(&bench, &config).await;
-    phase(&bench, "building index%").await;
-    bench.cluster.restart(StopMode::Immediate).await;
-    check_done(&bench, 1).await;
-    assert_eq!(
-        bench.column("select statement from pgupkeep.step where statement like 'DROP%'").await,
-        [r#"DROP INDEX CONCURRENTLY "public"."t_slow_ccnew1""#]
-    );
+    for (number, where_crashed) in (1..).zip(PHASES) {
+        let holder = brought_to(&bench, &config, where_crashed).await;
+        bench.cluster.restart(StopMode::Immediate).await;
+        drop(holder);
+        check_done(&bench, number).await;
+        let dropped = if where_crashed.contains("readers") { "t_slow_ccold" } else { "t_slow_ccnew1" };
+        let drops = bench
+            .column(
+                "select statement from pgupkeep.step where outcome = 'done' and statement like 'DROP%'
+                    and run_id = (select run_id from pgupkeep.run order by due_at desc limit 1)",
+            )
+            .await;
+        assert_eq!(drops, [format!("DROP INDEX CONCURRENTLY \"public\".\"{dropped}\"")], "{where_crashed}");
+    }
     daemon.stop(START).await;
     check_invariants(&mut bench.connect().await).await;
 }

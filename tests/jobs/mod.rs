@@ -4,6 +4,7 @@ mod drive;
 mod prune_history;
 mod reindex;
 mod reindex_hostile;
+mod reindex_room;
 mod sequence;
 mod sql;
 mod vacuum;

@@ -247,3 +247,53 @@ async fn after_the_loss_of_our_session_exactly_our_leftovers_are_dropped_on_ever
         assert_eq!(place.ask("select count(*) from pg_index where indrelid = 't'::regclass").await, "5");
     }
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_toast_index_is_dropped_and_the_index_rebuilt_on_every_major() {
+    for major in majors(SUITE) {
+        let cluster = start(&major).await;
+        let place = Workplace::new(
+            &cluster,
+            "create table doc (d text); alter table doc alter column d set storage external;
+             insert into doc select repeat('x', 3000) from generate_series(1, 100)",
+        )
+        .await;
+        let toast = "select relname from pg_class where oid = (select indexrelid from pg_index where indisvalid
+                      and indrelid = (select reltoastrelid from pg_class where relname = 'doc'))";
+        let toast = place.ask(toast).await;
+        let report = hold(&place, SNAPSHOT).await;
+        // A superuser sees the snapshot and would not begin beside it; a long patience is what a plan cannot see.
+        place
+            .execute(
+                "create role upkeep login; grant usage on schema pg_toast to upkeep; alter table doc owner to upkeep",
+            )
+            .await;
+        let place = place.working_as("upkeep");
+        let patient = reindex(json!({ "always": true, "include": ["doc"], "max_blocker_wait": "10m" }));
+        let run_id = place.insert(&patient).await;
+        let end = async {
+            waits(&place).await;
+            place
+                .execute("select pg_terminate_backend(pid) from pg_stat_activity where query like 'REINDEX%' and application_name like 'pgupkeep/%'")
+                .await;
+        };
+        let (went, ()) = tokio::join!(place.attempt(run_id, never()), end);
+        assert_eq!(went.finish.fault, Some(Fault::Unreachable), "{went:#?}");
+        place.ledger.cancel_run(run_id).await.unwrap();
+        place.wait_for("select count(*) = 0 from pg_stat_progress_create_index").await;
+        assert_eq!(invalid(&place).await, format!("pg_toast.{toast}_ccnew"));
+
+        drop(report);
+        place.wait_for("select count(*) = 0 from pg_stat_activity where application_name = 'report'").await;
+        let went = place.run(&patient).await.succeeded();
+        let told: Vec<_> = went.rows.iter().map(|row| row.statement.clone().unwrap()).collect();
+        assert_eq!(
+            told,
+            [
+                format!("DROP INDEX CONCURRENTLY \"pg_toast\".\"{toast}_ccnew\""),
+                format!("REINDEX INDEX CONCURRENTLY \"pg_toast\".\"{toast}\""),
+            ]
+        );
+        assert_eq!(invalid(&place).await, "");
+    }
+}

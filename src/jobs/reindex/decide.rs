@@ -22,9 +22,13 @@ pub(super) enum Inclusion {
 
 /// Whether an index is the job's business.
 ///
-/// The system's indexes, those of temporary tables, and BRIN, which does not bloat, are so only when they are named.
+/// A TOAST index that is closed to us is so only by its own name: its table is looked after all the same. The system's
+/// indexes, those of temporary tables, and BRIN, which does not bloat, are so only when they are named.
 pub(super) fn inclusion(spec: &Reindex, facts: &IndexFacts) -> Inclusion {
     if spec.exclude.iter().any(|pattern| facts.is_meant_by(pattern)) {
+        return Inclusion::Out;
+    }
+    if facts.is_out_of_reach() && !spec.include.iter().any(|it| it.is_exact() && it.matches(&facts.index)) {
         return Inclusion::Out;
     }
     if spec.always && spec.include.iter().any(|pattern| pattern.is_exact() && facts.is_meant_by(pattern)) {
@@ -229,6 +233,14 @@ mod tests {
         check(json!({ "always": true, "include": ["*"] }), |f| f.sort = Sort::Catalogue, Inclusion::Out);
         check(json!({ "always": true, "include": ["i"] }), |f| f.sort = Sort::Catalogue, Inclusion::Named);
         check(json!({ "always": true }), |f| f.method = "brin".to_owned(), Inclusion::Out);
+        let closed = |f: &mut IndexFacts| {
+            f.index = Qualified::new("pg_toast", "pg_toast_1_index");
+            f.known.push(f.index.clone());
+            f.schema_open = false;
+        };
+        check(json!({}), closed, Inclusion::Out);
+        check(json!({ "always": true, "include": ["t"] }), closed, Inclusion::Out);
+        check(json!({ "include": ["pg_toast.pg_toast_1_index"] }), closed, Inclusion::In);
         check(json!({ "always": true, "include": ["public.i"] }), |f| f.method = "brin".to_owned(), Inclusion::Named);
     }
 

@@ -17,7 +17,7 @@ use crate::pg::connect::within;
 use crate::pg::statement::{Ident, Qualified, Statement};
 
 /// How long a question may take; the server's own limit for the statement is shorter.
-const FACTS_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+pub(super) const FACTS_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 /// A transaction that is younger, in seconds, is taken to end by itself.
 const YOUNG: f64 = 2.0;
 
@@ -58,6 +58,8 @@ pub struct IndexFacts {
     pub role: String,
     /// Whether we may rebuild it.
     pub permitted: bool,
+    /// Whether we may call things in its schema by their names.
+    pub schema_open: bool,
     /// Its entries, as last counted; 0 when nobody ever did.
     pub tuples: f64,
     /// The server's block size.
@@ -84,6 +86,12 @@ impl IndexFacts {
     /// Whether a pattern means it: by its name, its table's, or that of a partitioned one above.
     pub fn is_meant_by(&self, pattern: &TablePattern) -> bool {
         self.known.iter().any(|name| pattern.matches(name))
+    }
+
+    /// Whether it is a TOAST table's and closed to us: a role that owns the table may still lack the schema's `USAGE`,
+    /// and what is granted on a table does not reach its TOAST table.
+    pub(super) fn is_out_of_reach(&self) -> bool {
+        self.index.schema.0 == "pg_toast" && !(self.permitted && self.schema_open)
     }
 }
 
@@ -114,6 +122,7 @@ struct Row {
     owner: String,
     role: String,
     permitted: bool,
+    schema_open: bool,
     tuples: f64,
     block_size: i32,
     fill_factor: i32,
@@ -146,6 +155,7 @@ impl From<Row> for IndexFacts {
             owner: row.owner,
             role: row.role,
             permitted: row.permitted,
+            schema_open: row.schema_open,
             tuples: row.tuples,
             block_size: row.block_size,
             fill_factor: row.fill_factor,
@@ -166,9 +176,11 @@ pub(super) async fn read_candidates(spec: &Reindex, cx: &mut Context) -> Result<
     let mut baselines = read_baselines(cx).await?;
     let pgstatindex = if spec.evidence.contains(&Grade::Measured) { find_pgstatindex(cx).await? } else { None };
     let mut candidates = Vec::new();
+    let mut out_of_reach = 0;
     for facts in indexes {
         let inclusion = inclusion(spec, &facts);
         if inclusion == Inclusion::Out {
+            out_of_reach += u32::from(facts.is_out_of_reach());
             continue;
         }
         cx.gate()?;
@@ -190,6 +202,13 @@ pub(super) async fn read_candidates(spec: &Reindex, cx: &mut Context) -> Result<
         };
         let baseline = baselines.remove(&facts.index).filter(|known| known.baseline.index_oid == facts.oid);
         candidates.push(Candidate { facts, bytes, density, baseline });
+    }
+    if out_of_reach > 0 {
+        tracing::info!(
+            indexes = out_of_reach,
+            "indexes of TOAST tables are left out, because this role may not rebuild them: that takes their owner, and \
+             GRANT USAGE ON SCHEMA pg_toast"
+        );
     }
     Ok(candidates)
 }
@@ -321,6 +340,7 @@ pub(super) mod tests {
             owner: "owner".to_owned(),
             role: "upkeep".to_owned(),
             permitted: true,
+            schema_open: true,
             tuples: 10_000.0,
             block_size: 8192,
             fill_factor: 90,

@@ -241,8 +241,8 @@ pub(super) fn gone(note: &str) -> StepReport {
 fn not_permitted(leftover: &Leftover) -> StepReport {
     let (owner, role) = (Ident(leftover.owner.clone()), Ident(leftover.role.clone()));
     let reason = format!(
-        "the role {role} may not drop {}, which belongs to {owner}; nothing was sent; GRANT {owner} TO {role}, \
-         or run pgupkeep as {owner}, or drop it by hand",
+        "the role {role} may not drop {}, which belongs to {owner}; nothing was sent; GRANT {owner} TO {role} \
+         and USAGE on its schema, or run pgupkeep as {owner}, or drop it by hand",
         leftover.index
     );
     StepReport::NotDone { reason, fault: Fault::Privilege, measures: Measures::default() }

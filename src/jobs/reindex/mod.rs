@@ -12,6 +12,7 @@ mod evidence;
 mod facts;
 mod leftovers;
 mod perform;
+mod room;
 mod step;
 
 use std::time::Duration;
@@ -43,6 +44,9 @@ pub use step::{DropStep, RebuildStep, Step, Why};
 /// bloat_over: 30%                        # rebuild when more than this share of an index is waste
 /// min_size: 10MiB                        # smaller indexes are left alone, unless named exactly and `always`
 /// max_size: 200GiB                       # larger ones too: a rebuild needs the space of a second copy
+/// disk: /var/lib/postgresql              # the server's disk, where it can be seen from here: looked at before each index
+/// disk_size: 500GiB                      # where it cannot: how large it is
+/// keep_free: 1GiB                        # what must stay free besides the copy and its log
 /// evidence: [measured, baseline, estimate]
 /// measure_up_to: 1GiB                    # pgstatindex reads the whole index; larger ones are not measured
 /// max_blocker_wait: 10m                  # how long other sessions are waited for
@@ -72,6 +76,17 @@ pub struct Reindex {
     /// Larger indexes are left alone: a rebuild needs the disk space of a second copy, and about as much WAL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_size: Option<ByteSize>,
+    /// A folder on the disk of the server's data that this process can see: an index is begun only when it has room for
+    /// a second copy and its log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// How large the disk of the server's data is, where it cannot be seen: what the databases and the log take is
+    /// subtracted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_size: Option<ByteSize>,
+    /// What must stay free on that disk besides the copy and its log.
+    #[serde(default = "keep_free")]
+    pub keep_free: ByteSize,
     /// The grades of evidence that count; the best that can be had is used.
     #[serde(default = "every_grade")]
     pub evidence: Vec<Grade>,
@@ -93,6 +108,10 @@ fn bloat_over() -> Percent {
 
 const fn min_size() -> ByteSize {
     ByteSize(10 << 20)
+}
+
+const fn keep_free() -> ByteSize {
+    ByteSize(1 << 30)
 }
 
 const fn measure_up_to() -> ByteSize {
@@ -171,7 +190,7 @@ mod tests {
         assert_eq!(
             written,
             json!({
-                "include": [], "exclude": [], "always": false, "bloat_over": "30%", "min_size": "10MiB",
+                "include": [], "exclude": [], "always": false, "bloat_over": "30%", "min_size": "10MiB", "keep_free": "1GiB",
                 "evidence": ["measured", "baseline", "estimate"], "measure_up_to": "1GiB", "max_blocker_wait": "10m",
                 "adopt": false,
             })

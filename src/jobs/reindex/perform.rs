@@ -10,6 +10,7 @@ use super::Reindex;
 use super::decide::cannot;
 use super::facts::{Awaits, IndexFacts, index_bytes, obstacle, read_index, read_successor};
 use super::leftovers::{self, gone};
+use super::room;
 use super::step::{RebuildStep, Step, Why, rebuild_statement};
 use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError, Until};
@@ -51,6 +52,9 @@ async fn rebuild(spec: &Reindex, step: &RebuildStep, name: &str, cx: &mut Contex
         cx.pause(LOOK_EVERY.min(patience.saturating_duration_since(now))).await?;
     };
     let bytes_before = index_bytes(cx, before.oid).await?;
+    if let Some(report) = room::lacking(spec, &before.index, before.oid, bytes_before, cx).await? {
+        return Ok(report);
+    }
     let sent = cx.send_until(name, &rebuild_statement(&before.index), Until::Waited(spec.max_blocker_wait.0)).await;
     if let Err(error) = sent {
         let error = leftovers::clear_up(spec, &before, error, cx).await;
@@ -132,13 +136,15 @@ fn refusal(facts: &IndexFacts, server: Server) -> Option<StepReport> {
     if let Some(reason) = cannot(facts.sort) {
         return Some(not_done(reason.to_owned(), Fault::Statement));
     }
-    if facts.permitted {
+    let (index, table) = (&facts.index, &facts.table);
+    if facts.permitted && facts.schema_open {
         return None;
     }
-    let (index, table) = (&facts.index, &facts.table);
     let (owner, role) = (Ident(facts.owner.clone()), Ident(facts.role.clone()));
     // What is granted on a table does not reach its TOAST table.
-    let grant = if server.version >= 170_000 && index.schema.0 != "pg_toast" {
+    let grant = if facts.permitted {
+        format!("GRANT USAGE ON SCHEMA {} TO {role}", index.schema)
+    } else if server.version >= 170_000 && index.schema.0 != "pg_toast" {
         format!("GRANT MAINTAIN ON TABLE {table} TO {role}")
     } else {
         format!("GRANT {owner} TO {role}, or run pgupkeep as {owner},")
@@ -178,6 +184,10 @@ mod tests {
         check(160_000, "public", r#"GRANT "owner" TO "upkeep", or run pgupkeep as "owner","#);
         check(170_000, "public", r#"GRANT MAINTAIN ON TABLE "public"."t" TO "upkeep""#);
         check(170_000, "pg_toast", r#"GRANT "owner" TO "upkeep""#);
+        let facts = IndexFacts { schema_open: false, ..candidate("i").facts };
+        let server = Server { version: 160_000, in_recovery: false };
+        let Some(StepReport::NotDone { reason, .. }) = refusal(&facts, server) else { panic!("refused") };
+        assert!(reason.contains(r#"GRANT USAGE ON SCHEMA "public" TO "upkeep""#), "{reason}");
     }
 
     #[test]

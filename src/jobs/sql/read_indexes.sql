@@ -19,6 +19,7 @@ select i.indexrelid as oid, n.nspname::text as schema, c.relname::text as name, 
        or current_setting('server_version_num')::int >= 170000
           and case when current_setting('server_version_num')::int >= 170000
                    then has_table_privilege(t.oid, 'MAINTAIN') end as permitted,
+       has_schema_privilege(n.oid, 'USAGE') as schema_open,
        greatest(c.reltuples, 0)::float8 as tuples,
        current_setting('block_size')::int as block_size,
        coalesce((select o.option_value::int from pg_options_to_table(c.reloptions) o
