@@ -1,10 +1,12 @@
 //! The command line: one file for each command, and the exit codes they share.
 
+pub mod backup;
 pub mod cancel;
 pub mod check;
 pub mod completions;
 pub mod daemon;
 pub mod doctor;
+mod exec;
 pub mod exit;
 mod follow;
 pub mod history;
@@ -58,10 +60,15 @@ enum Command {
     Cancel(cancel::Cancel),
     /// Look for what stands in the way of the jobs, on every target; changes nothing.
     Doctor(doctor::Doctor),
+    /// Look after the backups in the repositories.
+    Backup(backup::Backup),
     /// Bring the ledger's tables up to date.
     Migrate,
     /// Print the completions of a shell.
     Completions(completions::Completions),
+    /// Become a program that dies with its parent; pgupkeep starts its tools by it.
+    #[command(hide = true)]
+    Exec(exec::Exec),
 }
 
 impl Cli {
@@ -81,8 +88,10 @@ impl Cli {
             Command::History(history) => wait_for(history::history(&path, &history)),
             Command::Cancel(cancel) => wait_for(cancel::cancel(&path, &cancel)),
             Command::Doctor(doctor) => wait_for(doctor::doctor(&path, &doctor)),
+            Command::Backup(backup) => wait_for(backup::backup(&path, &backup)),
             Command::Migrate => wait_for(migrate::migrate(&path)),
             Command::Completions(completions) => completions::completions(&completions),
+            Command::Exec(exec) => exec::exec(&exec),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pgupkeep::config::Connection;
-use pgupkeep::jobs::context::Context;
+use pgupkeep::jobs::context::{Context, Outfit};
 use pgupkeep::jobs::drive::{End, Finish};
 use pgupkeep::jobs::journal::Journal;
 use pgupkeep::jobs::{JobSpec, kind};
@@ -114,6 +114,7 @@ pub struct Workplace<'a> {
     pub ledger: Ledger,
     target: TargetName,
     connection: Connection,
+    outfit: Outfit,
 }
 
 impl<'a> Workplace<'a> {
@@ -125,7 +126,7 @@ impl<'a> Workplace<'a> {
         ledger.migrate().await.unwrap();
         let target = TargetName::parse("target").unwrap();
         let connection = connection(&cluster.url(&database));
-        Self { cluster, database, control, ledger, target, connection }
+        Self { cluster, database, control, ledger, target, connection, outfit: Outfit::default() }
     }
 
     /// The same, but the jobs log in as another role.
@@ -140,6 +141,11 @@ impl<'a> Workplace<'a> {
         self.database = self.control.clone();
         self.connection = connection(&self.cluster.url(&self.control));
         self
+    }
+
+    /// The same with what lies outside the databases.
+    pub fn equipped(self, outfit: Outfit) -> Self {
+        Self { outfit, ..self }
     }
 
     /// Runs statements in the target, as the superuser.
@@ -195,7 +201,8 @@ impl<'a> Workplace<'a> {
     /// The steps that a job would take now.
     pub async fn plan(&self, spec: &JobSpec) -> Vec<String> {
         let session = Session::open(&self.connection, "pgupkeep/plan").await.unwrap();
-        let mut cx = Context::for_plan((self.target.clone(), spec.clone()), session, self.ledger.clone());
+        let mut cx = Context::for_plan((self.target.clone(), spec.clone()), session, self.ledger.clone())
+            .equipped(self.outfit.clone());
         let plan = (kind(&spec.kind).unwrap().plan)(&spec.with, &mut cx).await.unwrap();
         cx.session.close().await;
         plan
@@ -243,7 +250,7 @@ impl<'a> Workplace<'a> {
         let (ledger, progress) = (self.ledger.clone(), watch::Sender::new(None));
         let journal = Journal { ledger, lease: lease.clone(), redactor, progress };
         let job = (claimed.target, spec.clone());
-        let mut cx = Context::new(job, session, journal, orders, None);
+        let mut cx = Context::new(job, session, journal, orders, None).equipped(self.outfit.clone());
         let finish = drive(&spec, &mut cx).await;
         cx.session.close().await;
         let rows = self.rows(run_id).await;

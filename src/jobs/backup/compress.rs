@@ -1,0 +1,76 @@
+//! Zstandard for the data files of a `pg_dump` that does not know it: file by file, each proved by reading it again.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write as _};
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+/// The level that PostgreSQL 16 and later are told to use as well.
+const LEVEL: i32 = 3;
+
+/// Compresses every data file of a dump to `<name>.zst`; tables of contents stay as they are, as `pg_dump` keeps them.
+pub(super) fn compress_below(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "dat") && path.file_stem().is_some_and(|s| s != "toc")
+        {
+            compress(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn compress(path: &Path) -> io::Result<()> {
+    let mut target = path.as_os_str().to_owned();
+    target.push(".zst");
+    let mut encoder = zstd::Encoder::new(File::create(&target)?, LEVEL)?;
+    encoder.include_checksum(true)?;
+    let written = pass(BufReader::with_capacity(1 << 20, File::open(path)?), |chunk| encoder.write_all(chunk))?;
+    encoder.finish()?;
+    let read = pass(zstd::Decoder::new(File::open(&target)?)?, |_| Ok(()))?;
+    if read != written {
+        return Err(io::Error::other(format!("{} reads differently after it was compressed", path.display())));
+    }
+    std::fs::remove_file(path)
+}
+
+/// Passes everything on, and gives back the checksum of it.
+fn pass(mut source: impl Read, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<[u8; 32]> {
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 256 << 10]);
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().into()),
+            count => {
+                let chunk = &buffer[..count];
+                hasher.update(chunk);
+                to(chunk)?;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_files_are_compressed_and_tables_of_contents_are_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let rows = "a row\n".repeat(10_000);
+        for (name, text) in [("3001.dat", rows.as_str()), ("blob_7.dat", ""), ("toc.dat", "toc"), ("blobs.toc", "b")] {
+            std::fs::write(path(name), text).expect("written");
+        }
+        compress_below(folder.path()).expect("compressed");
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, ["3001.dat.zst", "blob_7.dat.zst", "blobs.toc", "toc.dat"]);
+        let packed = std::fs::read(path("3001.dat.zst")).expect("readable");
+        assert!(packed.len() < rows.len() / 10);
+        assert_eq!(zstd::decode_all(packed.as_slice()).expect("unpacked"), rows.as_bytes());
+    }
+}

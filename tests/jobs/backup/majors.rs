@@ -1,0 +1,1 @@
+//! Every major with its own tools.

@@ -1,0 +1,5 @@
+//! The `backup` job on real servers with their real tools.
+
+mod depot;
+mod dump;
+mod majors;
