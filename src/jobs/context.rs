@@ -259,6 +259,11 @@ impl Context {
         Ok(())
     }
 
+    /// Whether the present step has a row already.
+    pub const fn has_begun(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Waits for the order to stop, for work that is no statement; for ever when nobody gives one.
     pub fn stop(&self) -> impl Future<Output = Stop> + Send + 'static {
         let (mut orders, deadline) = (self.orders.clone(), self.deadline());

@@ -11,7 +11,7 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::time::Instant;
 
 use super::Backup;
-use super::compress::compress_below;
+use super::compress::{compress_below, first_cut};
 use super::count::{count_tables, take_snapshot};
 use super::facts::DatabaseFacts;
 use super::reach::{Reach, WITHOUT, named};
@@ -108,7 +108,17 @@ pub(super) async fn dump_database(
         clear(site, facts);
     }
     note(slot, &done);
-    let dumped = done?;
+    let dumped = match done {
+        Ok(dumped) => dumped,
+        // Failed before anything was started, and of no concern to the other databases: on record all the same.
+        Err(error @ (JobError::Target(_) | JobError::Refused { .. }))
+            if !cx.has_begun() && matches!(error.fault(), Fault::Privilege | Fault::Login) =>
+        {
+            let (reason, fault) = (error.to_string(), error.fault());
+            return Ok(StepReport::NotDone { reason, fault, measures: Measures::default() });
+        }
+        Err(error) => return Err(error),
+    };
     let counted = dumped.tables.iter().filter(|table| table.counted).count();
     let detail = json!({
         "tables": dumped.tables.len(),
@@ -219,10 +229,25 @@ async fn database(
     let began = Instant::now();
     let arguments = vec!["--file=/dev/null".into(), output.clone().into_os_string()];
     let reading = program(site, "pg_restore", arguments, &reach, None, cx);
-    judge("pg_restore", &run(&reading, cx).await?).map_err(|error| JobError::Refused {
-        fault: if error.fault() == Fault::Statement { Fault::Corrupt } else { error.fault() },
-        message: format!("the dump of {} cannot be read, so it was thrown away: {error}", plain(&facts.name)),
-    })?;
+    let unreadable = |fault: Fault, reason: &dyn std::fmt::Display| JobError::Refused {
+        fault: if fault == Fault::Statement { Fault::Corrupt } else { fault },
+        message: format!("the dump of {} cannot be read, so it was thrown away: {reason}", plain(&facts.name)),
+    };
+    let files = output.clone();
+    let proving = tokio::task::spawn_blocking(move || first_cut(&files));
+    // Begun already, and goes on beside it.
+    judge("pg_restore", &run(&reading, cx).await?).map_err(|error| unreadable(error.fault(), &error))?;
+    let proved = tokio::select! {
+        proved = proving => proved,
+        stop = cx.stop() => return Err(JobError::Stopped(stop)),
+    };
+    match proved.map_err(|error| unreadable(Fault::Internal, &error))? {
+        Ok(None) => {}
+        Ok(Some(file)) => {
+            return Err(unreadable(Fault::Corrupt, &format!("the data file {file} does not come to its end")));
+        }
+        Err(error) => return Err(unreadable(Fault::Corrupt, &error)),
+    }
     let read_seconds = seconds(began);
     if compression == Compression::FileZstd {
         let files = output.clone();
@@ -398,6 +423,8 @@ fn fault_of(complaints: &str) -> Fault {
         ("Disk quota exceeded", Fault::DiskFull),
         ("File too large", Fault::DiskFull),
         ("lock timeout", Fault::Locked),
+        // How --lock-wait-timeout is kept; no other statement of pg_dump has a limit.
+        ("due to statement timeout", Fault::Locked),
         ("permission denied", Fault::Privilege),
         ("password authentication failed", Fault::Login),
         ("no password supplied", Fault::Login),

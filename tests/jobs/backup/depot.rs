@@ -21,13 +21,23 @@ use crate::support::{Cluster, Major, client_tools};
 /// A repository, and the tools of one major.
 #[derive(Debug)]
 pub struct Depot {
-    folder: TempDir,
+    _folder: TempDir,
     tools: TempDir,
+    root: PathBuf,
+    /// What has to live as long as the folder does, such as the disk that it is on.
+    _kept: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Depot {
     pub fn new(major: &Major) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), tools: client_tools(major) }
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("backups");
+        Self { _folder: folder, tools: client_tools(major), root, _kept: None }
+    }
+
+    /// The same on a disk of the test's own.
+    pub fn on(self, disk: &Path, kept: impl Send + Sync + 'static) -> Self {
+        Self { root: disk.join("backups"), _kept: Some(Box::new(kept)), ..self }
     }
 
     /// Where the tools are.
@@ -37,7 +47,7 @@ impl Depot {
 
     /// Where the repository is; made by the first backup.
     pub fn root(&self) -> PathBuf {
-        self.folder.path().join("backups")
+        self.root.clone()
     }
 
     pub fn repositories(&self) -> Repositories {
