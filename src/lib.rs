@@ -16,8 +16,10 @@ pub mod calendar;
 pub mod policy;
 
 // Floor 2, outside.
+pub mod child;
 pub mod ledger;
 pub mod pg;
+pub mod repository;
 
 // Floor 3, jobs.
 pub mod jobs;

@@ -92,6 +92,8 @@ names! {
     JobName;
     /// The name of a target: one database that we care for.
     TargetName;
+    /// The name of a repository: a place where backups are.
+    RepositoryName;
     /// The name of a window: a span of civil time in which work may start.
     WindowName;
 }

@@ -591,3 +591,77 @@ pub struct Finding {
     /// What to do, as SQL for psql.
     pub sql: Option<String>,
 }
+
+/// A backup in a repository, or what looks like one.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Backup {
+    /// Its name.
+    pub id: String,
+    /// The repository that it is in.
+    pub repository: String,
+    /// The system identifier of the server that it is of.
+    pub server: String,
+    /// `good`, `incomplete`, `damaged`, `unfinished` or `in_the_making`.
+    pub state: String,
+    /// Why it is not good.
+    pub reason: Option<String>,
+    /// How it was made: `dump`; null, like all the rest, when its manifest cannot be read.
+    pub method: Option<String>,
+    /// The job that made it.
+    pub job: Option<String>,
+    /// The target through which the server was reached.
+    pub target: Option<String>,
+    /// The run that made it.
+    pub run_id: Option<String>,
+    /// The server's version, such as `16.4`.
+    pub server_version: Option<String>,
+    /// When it was begun, by the server's clock; no later change is in it for certain.
+    pub started_at: Option<Instant>,
+    /// When everything had been read back and compared, by the server's clock.
+    pub completed_at: Option<Instant>,
+    /// The bytes of its files.
+    pub bytes: Option<u64>,
+    /// The databases in it.
+    pub databases: Vec<String>,
+    /// When its files were last read and compared by `backup verify`.
+    pub checked_at: Option<Instant>,
+}
+
+/// What `backup verify` found of one backup.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct BackupCheck {
+    /// Its name.
+    pub id: String,
+    /// The repository that it is in.
+    pub repository: String,
+    /// The system identifier of the server that it is of.
+    pub server: String,
+    /// How many files were read; null when its manifest cannot be read.
+    pub files: Option<usize>,
+    /// The bytes that they should have.
+    pub bytes: Option<u64>,
+    /// What is not as it was written; empty when all is well.
+    pub damage: Vec<Damage>,
+}
+
+/// A file that is not as it was written.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Damage {
+    /// Its path inside the backup.
+    pub path: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What `backup prune` did in one repository.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct PrunedRepository {
+    /// The repository.
+    pub repository: String,
+    /// The backups that were removed.
+    pub removed: Vec<String>,
+    /// What was never finished, and was cleared away.
+    pub leftovers: Vec<String>,
+    /// Whether that was only looked at, and nothing was removed.
+    pub dry_run: bool,
+}

@@ -1,10 +1,12 @@
 //! The command line: one file for each command, and the exit codes they share.
 
+pub mod backup;
 pub mod cancel;
 pub mod check;
 pub mod completions;
 pub mod daemon;
 pub mod doctor;
+mod exec;
 pub mod exit;
 mod follow;
 pub mod healthcheck;
@@ -61,10 +63,15 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Ask the daemon beside us whether it is ready; for a container's health check.
     Healthcheck(healthcheck::Healthcheck),
+    /// Look after the backups in the repositories.
+    Backup(backup::Backup),
     /// Bring the ledger's tables up to date.
     Migrate,
     /// Print the completions of a shell.
     Completions(completions::Completions),
+    /// Become a program that dies with its parent; pgupkeep starts its tools by it.
+    #[command(hide = true)]
+    Exec(exec::Exec),
 }
 
 impl Cli {
@@ -85,8 +92,10 @@ impl Cli {
             Command::Cancel(cancel) => wait_for(cancel::cancel(&path, &cancel)),
             Command::Doctor(doctor) => wait_for(doctor::doctor(&path, &doctor)),
             Command::Healthcheck(check) => wait_for(healthcheck::healthcheck(&path, &check)),
+            Command::Backup(backup) => wait_for(backup::backup(&path, &backup)),
             Command::Migrate => wait_for(migrate::migrate(&path)),
             Command::Completions(completions) => completions::completions(&completions),
+            Command::Exec(exec) => exec::exec(&exec),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::prepare::Prepared;
 use super::{json, output};
 use crate::config::Target;
-use crate::jobs::context::{Context, JobError};
+use crate::jobs::context::{Context, JobError, Outfit};
 use crate::jobs::{JobSpec, kind};
 use crate::ledger::Ledger;
 use crate::pg::session::Session;
@@ -88,7 +88,7 @@ async fn plan_one(prepared: &Prepared, spec: &JobSpec, target: &Target) -> Resul
     // Not reached unless the job asks for it.
     let ledger =
         Ledger::new(&prepared.config.control.connection, "pgupkeep/plan").map_err(|error| prepared.refuse(&error))?;
-    match steps_of(spec, target, session, ledger).await {
+    match steps_of(spec, target, (session, ledger), prepared.config.outfit()).await {
         Ok(steps) => {
             let steps = steps.iter().map(|step| prepared.redactor.clean(step)).collect();
             Ok((json::Plan { steps: Some(steps), ..plan }, Exit::Done))
@@ -102,8 +102,13 @@ async fn plan_one(prepared: &Prepared, spec: &JobSpec, target: &Target) -> Resul
     }
 }
 
-async fn steps_of(spec: &JobSpec, target: &Target, session: Session, ledger: Ledger) -> Result<Vec<String>, JobError> {
-    let mut cx = Context::for_plan((target.name.clone(), spec.clone()), session, ledger);
+async fn steps_of(
+    spec: &JobSpec,
+    target: &Target,
+    (session, ledger): (Session, Ledger),
+    outfit: Outfit,
+) -> Result<Vec<String>, JobError> {
+    let mut cx = Context::for_plan((target.name.clone(), spec.clone()), session, ledger).equipped(outfit);
     let steps = match kind(&spec.kind) {
         Some(kind) => (kind.plan)(&spec.with, &mut cx).await,
         None => Ok(Vec::new()),

@@ -125,7 +125,8 @@ impl Prepared {
     }
 }
 
-fn refuse_name<'a>(sort: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Exit {
+/// Complains about a name that nothing has, and says what to exit with.
+pub(super) fn refuse_name<'a>(sort: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Exit {
     let advice = match nearest(name, known.clone()) {
         Some(near) => format!("did you mean {}?", quote(near)),
         None => format!("expected {}", one_of(known)),

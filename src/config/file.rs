@@ -36,6 +36,8 @@ pub struct File {
     /// The databases to care for, by name.
     #[schemars(required)]
     pub targets: Option<Part<Names<Part<Target>>>>,
+    /// Where backups are, by name.
+    pub repositories: Option<Part<Names<Part<Repository>>>>,
     /// Spans of civil time in which work may start, by name.
     pub windows: Option<Part<Names<Part<Window>>>>,
     /// What holds where an entry or a job does not say.
@@ -95,6 +97,20 @@ pub struct ControlDatabase {
     pub url: Reference,
     /// The password, as `env:NAME` or `file:PATH`; it replaces the URL's.
     pub password: Option<Reference>,
+}
+
+/// A place where backups are.
+///
+/// ```yaml
+/// repositories:
+///   local: { url: "file:///var/backups/pgupkeep" }
+/// ```
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a repository such as { url: \"file:///var/backups/pgupkeep\" }")]
+pub struct Repository {
+    /// `file://` and the absolute path of a folder; the folder is made if only itself is missing.
+    #[schemars(regex(pattern = "^file:///."))]
+    pub url: String,
 }
 
 /// A span of civil time in which work may start; it may reach over midnight.

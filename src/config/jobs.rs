@@ -10,6 +10,7 @@ use super::env::read_statement;
 use super::limits::{self, count, elapsed};
 use super::problem::{Finding, one_of, quote};
 use super::read::{At, Reader};
+use super::repositories::{self, take_repository};
 use super::targets::{Targets, no_such_target};
 use super::value::{Names, Part};
 use super::{Job, file};
@@ -21,6 +22,16 @@ const SEQUENCE: &str = "sequence";
 
 /// The kind that may take a statement from a file.
 const SQL: &str = "sql";
+
+/// The kind that keeps what it makes in a repository.
+const BACKUP: &str = "backup";
+
+/// What a job may name.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) targets: &'a Targets,
+    pub(super) repositories: &'a repositories::Known,
+}
 
 /// What holds where a job does not say.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +67,7 @@ impl Jobs {
 
 pub(super) fn resolve_jobs(
     section: Option<&Part<Names<Part<file::Job>>>>,
-    targets: &Targets,
+    known: Known<'_>,
     defaults: JobDefaults,
     folder: &Path,
     reader: &mut Reader<'_>,
@@ -72,7 +83,7 @@ pub(super) fn resolve_jobs(
         if let Err(error) = &parsed {
             reader.refuse_key(&at, Finding::new(error.to_string()));
         }
-        let job = resolve_job(&part.value, parsed.ok(), &at, targets, defaults, folder, reader);
+        let job = resolve_job(&part.value, parsed.ok(), &at, known, defaults, folder, reader);
         if let Some(job) = job {
             jobs.good.insert(job.spec.name.clone(), job);
         }
@@ -85,7 +96,7 @@ fn resolve_job(
     value: &Value,
     name: Option<JobName>,
     at: &At,
-    targets: &Targets,
+    known: Known<'_>,
     defaults: JobDefaults,
     folder: &Path,
     reader: &mut Reader<'_>,
@@ -93,7 +104,7 @@ fn resolve_job(
     let typed = reader.read_map::<file::Job>(value, at)?;
     let listed = typed.targets.map(|targets| targets.0);
     let is_list = value.get("targets").is_some_and(Value::is_array);
-    let targets = resolve_job_targets(listed, is_list, &at.key("targets"), targets, reader);
+    let targets = resolve_job_targets(listed, is_list, &at.key("targets"), known.targets, reader);
     let timeout = elapsed(typed.timeout, &limits::TIMEOUT, &at.key("timeout"), reader).or(defaults.timeout);
     let retries = count(typed.retries, &limits::RETRIES, &at.key("retries"), reader).or(defaults.retries);
     let Some(kind) = jobs::kind(&typed.kind) else {
@@ -104,14 +115,20 @@ fn resolve_job(
         return None;
     };
     let with = typed.with.unwrap_or_else(|| Value::Object(Map::new()));
-    let with = resolve_with(kind, with, &at.key("with"), folder, reader)?;
+    let with = resolve_with(kind, with, &at.key("with"), (folder, known), reader)?;
     let timeout_ms = timeout.and_then(|timeout| u64::try_from(timeout.as_millis()).ok());
     let retries = retries.unwrap_or(kind.profile.retries);
     let spec = JobSpec { name: name?, kind: kind.name.to_owned(), with, timeout_ms, retries, inner: Vec::new() };
     Some(Job { spec, targets })
 }
 
-fn resolve_with(kind: &jobs::Kind, mut with: Value, at: &At, folder: &Path, reader: &mut Reader<'_>) -> Option<Value> {
+fn resolve_with(
+    kind: &jobs::Kind,
+    mut with: Value,
+    at: &At,
+    (folder, known): (&Path, Known<'_>),
+    reader: &mut Reader<'_>,
+) -> Option<Value> {
     let Some(parameters) = with.as_object_mut() else {
         reader.refuse(
             at,
@@ -121,6 +138,9 @@ fn resolve_with(kind: &jobs::Kind, mut with: Value, at: &At, folder: &Path, read
     };
     if kind.name == SQL {
         take_statement(parameters, at, folder, reader)?;
+    }
+    if kind.name == BACKUP {
+        take_repository(parameters, at, known.repositories, reader)?;
     }
     reader.read_by(&with, at, |with| (kind.read_with)(with).map_err(|error| (error.path, error.message)))
 }

@@ -12,6 +12,7 @@ mod jobs;
 mod limits;
 pub mod problem;
 pub mod read;
+mod repositories;
 pub mod resolve;
 pub mod schema;
 mod targets;
@@ -33,7 +34,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::{Cadence, CatchUp, Overlap, Window};
 use crate::jobs::JobSpec;
+use crate::jobs::context::Outfit;
 use crate::names::{EntryName, JobName, TargetName, WindowName};
+use crate::repository::Repositories;
 use crate::secret::Secret;
 
 /// Everything that a daemon needs to know.
@@ -45,6 +48,10 @@ pub struct Config {
     pub control: Control,
     /// The databases that we care for, by name.
     pub targets: BTreeMap<TargetName, Target>,
+    /// Where backups are, by name.
+    pub repositories: Repositories,
+    /// Where programs are looked for, after the places that PostgreSQL's packages have: `PATH`.
+    pub search_path: Vec<PathBuf>,
     /// How many runs this daemon works on at a time.
     pub workers: NonZeroU16,
     /// How long a claim is good for without a heartbeat.
@@ -65,6 +72,14 @@ pub struct Config {
     pub secrets: Vec<Secret>,
     /// What is allowed but unwise, each with its place; told at start and by `check`.
     pub warnings: Vec<problem::Problem>,
+}
+
+impl Config {
+    /// What jobs may use outside the databases.
+    pub fn outfit(&self) -> Outfit {
+        let (repositories, search_path) = (self.repositories.clone(), self.search_path.clone());
+        Outfit { repositories, search_path, ..Outfit::default() }
+    }
 }
 
 /// The control database: where the ledger's tables live.

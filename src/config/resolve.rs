@@ -11,10 +11,11 @@ use tracing_subscriber::EnvFilter;
 
 use super::entries::{EntryDefaults, resolve_entries, resolve_windows, resolve_zone};
 use super::env::{Variables, folder_of};
-use super::jobs::{JobDefaults, resolve_jobs};
+use super::jobs::{JobDefaults, Known, resolve_jobs};
 use super::limits::{self, count, elapsed, non_zero};
 use super::problem::{Finding, Problems, quote};
 use super::read::{At, LARGEST_FILE, Reader, read_yaml};
+use super::repositories::resolve_repositories;
 use super::targets::{Lookup, resolve_control, resolve_targets};
 use super::value::{Count, Part};
 use super::{Config, Http, LogFile, LogFormat, Logging, Rotation, Stderr, file};
@@ -116,7 +117,9 @@ fn resolve(file: &file::File, folder: &Path, variables: Variables<'_>, reader: &
     let control = resolve_control(file.control.as_ref(), &targets, &mut lookup, reader);
     lookup.secrets.extend(variables("PGPASSWORD").ok().filter(|password| !password.is_empty()).map(Secret::new));
     let windows = resolve_windows(file.windows.as_ref(), &timezone, reader);
-    let jobs = resolve_jobs(file.jobs.as_ref(), &targets, defaults.job, folder, reader);
+    let repositories = resolve_repositories(file.repositories.as_ref(), reader);
+    let known = Known { targets: &targets, repositories: &repositories };
+    let jobs = resolve_jobs(file.jobs.as_ref(), known, defaults.job, folder, reader);
     let entries = resolve_entries(file.schedules.as_ref(), &timezone, defaults.entry, &windows, &jobs, reader);
     let logging = resolve_logging(file.logging.as_ref(), folder, reader);
     let http = resolve_http(file.http.as_ref(), reader);
@@ -124,6 +127,8 @@ fn resolve(file: &file::File, folder: &Path, variables: Variables<'_>, reader: &
         timezone,
         control: control?,
         targets: targets.good,
+        repositories: repositories.good,
+        search_path: variables("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default(),
         workers: non_zero(workers),
         lease: defaults.lease,
         shutdown_grace: defaults.shutdown_grace,

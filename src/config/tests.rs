@@ -104,6 +104,7 @@ fn the_shipped_file_is_good_and_without_warnings() {
         names,
         [
             "daily/vacuum-analyze",
+            "daily/backup",
             "weekly/vacuum-everything",
             "weekly/reindex",
             "monthly/prune-history",
@@ -112,7 +113,7 @@ fn the_shipped_file_is_good_and_without_warnings() {
         ]
     );
     let full = config.jobs.values().find(|job| job.spec.name.as_str() == "full").expect("the sequence");
-    assert_eq!(full.spec.inner.len(), 3);
+    assert_eq!(full.spec.inner.len(), 4);
 }
 
 #[test]
@@ -280,6 +281,19 @@ const BAD_RESTS: &[(&str, &str)] = &[
         "jobs: { s: { kind: sql, with: { transaction: maybe } }, t: { kind: sql }, u: { kind: sql, with: { statement: 5 } } }\n",
     ),
     ("odd retention", "jobs: { p: { kind: prune_history, with: { older_than: 5m, keep_last: 0 } } }\n"),
+    ("a backup without a place", "jobs: { b: { kind: backup } }\n"),
+    (
+        "odd repositories",
+        "repositories: { a: { url: \"s3://bucket\" }, b: { url: backups }, c: { path: /x } }\njobs: { b: { kind: backup, with: { repository: d } } }\n",
+    ),
+    (
+        "one of several repositories",
+        "repositories: { a: { url: \"file:///a\" }, b: { url: \"file:///b\" } }\njobs: { b: { kind: backup, with: { keep: { daily: 0 } } } }\n",
+    ),
+    (
+        "odd backups",
+        "repositories: { a: { url: \"file:///a\" } }\njobs: { b: { kind: backup, with: { method: copy, jobs: 99, keep: { daily: 0, hourly: 1 } } } }\n",
+    ),
     ("a statement twice", "jobs: { s: { kind: sql, with: { statement: select 1, file: x.sql } } }\n"),
     (
         "odd sequences",

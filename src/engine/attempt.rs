@@ -153,7 +153,8 @@ async fn work_on(
     };
     let what = (claimed.target.clone(), claimed.spec.clone());
     let closes = claimed.closes_at.map(|closes| began + until(closes, claimed.claimed_at));
-    let mut cx = Context::new(what, session, journal, orders, closes);
+    let outfit = shared.config.borrow().outfit();
+    let mut cx = Context::new(what, session, journal, orders, closes).equipped(outfit);
     let finish = (kind.drive)(&claimed.spec.with, &mut cx).await;
     let mut session = cx.session;
     // Unlocked before the run's end is on record, so that who is next does not find the lock still held.

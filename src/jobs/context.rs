@@ -1,9 +1,12 @@
 //! What a job is given: a session to work in, a journal to write in, and the order to stop.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::journal::Journal;
 use super::{JobSpec, Measures, StepReport, WithError};
@@ -16,6 +19,7 @@ use crate::pg::progress::Seen;
 use crate::pg::session::{Server, Session, SessionError};
 use crate::pg::statement::Statement;
 use crate::policy::gate::{Stop, gate};
+use crate::repository::{Repositories, RepositoryError};
 use crate::run_state::StepOutcome;
 
 /// How a job failed.
@@ -57,10 +61,42 @@ impl JobError {
     }
 }
 
+impl From<RepositoryError> for JobError {
+    fn from(error: RepositoryError) -> Self {
+        Self::Refused { fault: error.fault(), message: error.to_string() }
+    }
+}
+
 impl From<sqlx::Error> for JobError {
     fn from(error: sqlx::Error) -> Self {
         Self::Target(error.into())
     }
+}
+
+/// What lies outside the databases, for the kinds that need it.
+#[derive(Debug, Clone)]
+pub struct Outfit {
+    /// Where backups are.
+    pub repositories: Repositories,
+    /// Where programs are looked for, after the places that PostgreSQL's packages have.
+    pub search_path: Vec<PathBuf>,
+    /// The binary of pgupkeep, which starts other programs so that they die with it.
+    pub starter: PathBuf,
+}
+
+impl Default for Outfit {
+    fn default() -> Self {
+        let starter = crate::child::THIS_BINARY.into();
+        Self { repositories: Repositories::default(), search_path: Vec::new(), starter }
+    }
+}
+
+/// A row that a step has open.
+#[derive(Debug)]
+struct OpenRow {
+    id: StepId,
+    /// The rows that its statement has changed or returned; `None` for a command, which is not done yet.
+    rows: Option<i64>,
 }
 
 /// Everything that a job may use.
@@ -72,10 +108,12 @@ pub struct Context {
     pub spec: JobSpec,
     /// The session to work in.
     pub session: Session,
+    /// What lies outside the databases.
+    pub outfit: Outfit,
     journal: Option<Journal>,
     orders: watch::Receiver<Option<Stop>>,
     closes: Option<Instant>,
-    open: Option<(StepId, i64)>,
+    open: Option<OpenRow>,
     ledger: Ledger,
     inside: Option<Inside>,
 }
@@ -97,14 +135,22 @@ impl Context {
         closes: Option<Instant>,
     ) -> Self {
         let (ledger, journal) = (journal.ledger.clone(), Some(journal));
-        Self { target, spec, session, journal, orders, closes, open: None, ledger, inside: None }
+        let outfit = Outfit::default();
+        Self { target, spec, session, outfit, journal, orders, closes, open: None, ledger, inside: None }
     }
 
     /// A context that can only plan: it has no journal, so it sends nothing.
     pub fn for_plan((target, spec): (TargetName, JobSpec), session: Session, ledger: Ledger) -> Self {
         let (_, orders) = watch::channel(None);
         let (journal, closes, open, inside) = (None, None, None, None);
-        Self { target, spec, session, journal, orders, closes, open, ledger, inside }
+        let outfit = Outfit::default();
+        Self { target, spec, session, outfit, journal, orders, closes, open, ledger, inside }
+    }
+
+    /// The same with what lies outside the databases.
+    #[must_use]
+    pub fn equipped(self, outfit: Outfit) -> Self {
+        Self { outfit, ..self }
     }
 
     /// What the target is.
@@ -184,7 +230,7 @@ impl Context {
         progress.send_replace(None);
         let (error, outcome) = match sent {
             Ok(rows) => {
-                self.open = Some((id, i64::try_from(rows).unwrap_or(i64::MAX)));
+                self.open = Some(OpenRow { id, rows: Some(i64::try_from(rows).unwrap_or(i64::MAX)) });
                 return Ok(rows);
             }
             Err(SessionError::Stopped) => {
@@ -200,6 +246,30 @@ impl Context {
         Err(error)
     }
 
+    /// Puts a command on record that is no statement, such as a program that is about to be started; its row stays
+    /// open until [`Context::settle`], or until the step fails.
+    ///
+    /// # Errors
+    /// When it could not be put on record, then it must not be started; [`JobError::Stopped`] when we are to stop.
+    pub async fn begin(&mut self, step: &str, command: &str) -> Result<(), JobError> {
+        self.gate()?;
+        let journal = self.journal()?.clone();
+        let id = journal.begin(&self.spec, step, Some(command)).await?;
+        self.open = Some(OpenRow { id, rows: None });
+        Ok(())
+    }
+
+    /// Whether the present step has a row already.
+    pub const fn has_begun(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Waits for the order to stop, for work that is no statement; for ever when nobody gives one.
+    pub fn stop(&self) -> impl Future<Output = Stop> + Send + 'static {
+        let (mut orders, deadline) = (self.orders.clone(), self.deadline());
+        async move { ordered(&mut orders, deadline).await }
+    }
+
     /// Closes the step's row with what became of it; writes a row for a step that sent nothing.
     ///
     /// # Errors
@@ -212,8 +282,8 @@ impl Context {
         let mut measures = measures.clone();
         let journal = self.journal()?.clone();
         let id = match self.open.take() {
-            Some((id, rows)) => {
-                measures.rows = measures.rows.or(Some(rows));
+            Some(OpenRow { id, rows }) => {
+                measures.rows = measures.rows.or(rows);
                 id
             }
             None => journal.begin(&self.spec, step, None).await?,
@@ -228,13 +298,17 @@ impl Context {
     /// # Errors
     /// When the ledger cannot be written.
     pub async fn abandon(&mut self, error: &JobError) -> Result<(), JobError> {
-        let Some((id, rows)) = self.open.take() else { return Ok(()) };
+        let Some(OpenRow { id, rows }) = self.open.take() else { return Ok(()) };
         let outcome = match error {
             JobError::Stopped(_) => StepOutcome::Cancelled,
+            _ if rows.is_none() => StepOutcome::Failed,
             _ => StepOutcome::NotDone,
         };
-        let measures = Measures { rows: Some(rows), ..Measures::default() };
-        let error = format!("the statement ended, but what it did could not be checked: {error}");
+        let measures = Measures { rows, ..Measures::default() };
+        let error = match rows {
+            Some(_) => format!("the statement ended, but what it did could not be checked: {error}"),
+            None => error.to_string(),
+        };
         let journal = self.journal()?.clone();
         journal.end(id, outcome, &measures, Some(&error)).await
     }
@@ -275,6 +349,20 @@ impl Context {
             Some(journal) => Ok(journal.ledger.steps_done(&journal.lease, self.spec.name.as_str()).await?),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The run, and when it fell due; `None` for a mere plan.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn run_due(&self) -> Result<Option<(Uuid, Timestamp)>, JobError> {
+        let Some(journal) = &self.journal else { return Ok(None) };
+        Ok(Some((journal.lease.run_id, journal.ledger.run_due(&journal.lease).await?)))
+    }
+
+    /// The name that our sessions on the target have, for those of our programs.
+    pub fn session_name(&self) -> String {
+        self.journal.as_ref().map_or_else(|| "pgupkeep/plan".to_owned(), |journal| journal.lease.session_name())
     }
 
     /// The ledger, for the jobs that look after it.

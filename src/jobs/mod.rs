@@ -3,6 +3,7 @@
 //! Adding a kind is one file here, its `mod` line and its line in [`JOB_KINDS`]. A kind's file always reads the same:
 //! its spec, the facts it needs, a pure `decide`, the [`Job`] implementation, tests.
 
+pub mod backup;
 pub mod context;
 pub mod drive;
 pub mod journal;
@@ -186,6 +187,7 @@ pub struct WithError {
 pub const JOB_KINDS: &[Kind] = &[
     entry::<vacuum::Vacuum>(),
     entry::<reindex::Reindex>(),
+    entry::<backup::Backup>(),
     entry::<sql::Sql>(),
     entry::<sequence::Sequence>(),
     entry::<prune_history::PruneHistory>(),

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use jiff::Timestamp;
 use sqlx::types::Json;
 
 use super::lease::Lease;
 use super::tally::Place;
 use super::{Ledger, LedgerError};
+use crate::clock::from_sql;
 use crate::jobs::Measures;
 use crate::run_state::StepOutcome;
 
@@ -104,5 +107,17 @@ impl Ledger {
         let seconds: f64 = self.answer(query.fetch_one(&mut *lent)).await?;
         lent.give_back();
         Ok(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    }
+
+    /// When a run fell due.
+    ///
+    /// # Errors
+    /// When the control database fails.
+    pub async fn run_due(&self, lease: &Lease) -> Result<Timestamp, LedgerError> {
+        let query = sqlx::query_scalar(include_str!("sql/run_due.sql")).bind(lease.run_id);
+        let mut lent = self.lend().await?;
+        let due: DateTime<Utc> = self.answer(query.fetch_one(&mut *lent)).await?;
+        lent.give_back();
+        Ok(from_sql(due))
     }
 }

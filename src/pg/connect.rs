@@ -68,7 +68,23 @@ pub fn options(connection: &Connection, name: &str, purpose: Purpose) -> Result<
 /// # Errors
 /// When it cannot be made within [`CONNECT_TIMEOUT`], or the server refuses the login.
 pub async fn connect(connection: &Connection, name: &str, purpose: Purpose) -> Result<PgConnection, PgError> {
-    let options = options(connection, name, purpose)?;
+    connect_by(options(connection, name, purpose)?).await
+}
+
+/// Opens a connection to another database of the same server, with the same credentials.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_to(
+    connection: &Connection,
+    database: &str,
+    name: &str,
+    purpose: Purpose,
+) -> Result<PgConnection, PgError> {
+    connect_by(options(connection, name, purpose)?.database(database)).await
+}
+
+async fn connect_by(options: PgConnectOptions) -> Result<PgConnection, PgError> {
     within(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await.map_err(|error| {
         let socket = options.get_socket().map(|path| path.display().to_string());
         let host = socket.unwrap_or_else(|| options.get_host().to_owned());

@@ -127,6 +127,11 @@ impl Session {
         reader(&mut self.reader, &self.connection, &self.name).await
     }
 
+    /// How the target is reached.
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Sends a statement and waits for its end, the order to stop, or the loss of the session.
     ///
     /// Dropping a future does not stop a statement on the server; so the order to stop cancels it there and waits

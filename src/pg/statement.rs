@@ -25,6 +25,11 @@ impl Statement {
         Self(text.to_owned())
     }
 
+    /// The statement that takes a snapshot which another session has exported; its name is a literal there.
+    pub fn set_snapshot(snapshot: &str) -> Self {
+        Self(format!("set transaction snapshot '{}'", snapshot.replace('\'', "''")))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

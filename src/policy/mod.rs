@@ -2,4 +2,5 @@
 
 pub mod gate;
 pub mod overlap;
+pub mod retention;
 pub mod retry;

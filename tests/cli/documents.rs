@@ -12,7 +12,7 @@ use serde_json::Value;
 fn documented() -> Vec<(&'static str, Schema)> {
     macro_rules! of { ($($name:ident)*) => { vec![$((stringify!($name), schema_for!(json::$name))),*] } }
     of!(Run Attempt Step Asked Plan Cancelled Checked Problem Job Entry Firing Status Daemon TargetState JobState
-        ActiveRun Progress Diagnosis Finding)
+        ActiveRun Progress Diagnosis Finding Backup BackupCheck Damage PrunedRepository)
 }
 
 fn path() -> std::path::PathBuf {

@@ -2,7 +2,7 @@
 
 mod config;
 mod doctor;
-mod documents;
+pub mod documents;
 mod following;
 mod packaging;
 mod reading;

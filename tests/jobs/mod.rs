@@ -1,5 +1,6 @@
 //! The kinds of job, driven on real servers as a worker drives them, but without a daemon around them.
 
+mod backup;
 mod drive;
 mod prune_history;
 mod reindex;

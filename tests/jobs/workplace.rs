@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pgupkeep::config::Connection;
-use pgupkeep::jobs::context::Context;
+use pgupkeep::jobs::context::{Context, Outfit};
 use pgupkeep::jobs::drive::{End, Finish};
 use pgupkeep::jobs::journal::Journal;
 use pgupkeep::jobs::{JobSpec, kind};
@@ -114,6 +114,7 @@ pub struct Workplace<'a> {
     pub ledger: Ledger,
     target: TargetName,
     connection: Connection,
+    outfit: Outfit,
 }
 
 impl<'a> Workplace<'a> {
@@ -125,7 +126,7 @@ impl<'a> Workplace<'a> {
         ledger.migrate().await.unwrap();
         let target = TargetName::parse("target").unwrap();
         let connection = connection(&cluster.url(&database));
-        Self { cluster, database, control, ledger, target, connection }
+        Self { cluster, database, control, ledger, target, connection, outfit: Outfit::default() }
     }
 
     /// The same, but the jobs log in as another role.
@@ -140,6 +141,11 @@ impl<'a> Workplace<'a> {
         self.database = self.control.clone();
         self.connection = connection(&self.cluster.url(&self.control));
         self
+    }
+
+    /// The same with what lies outside the databases.
+    pub fn equipped(self, outfit: Outfit) -> Self {
+        Self { outfit, ..self }
     }
 
     /// Runs statements in the target, as the superuser.
@@ -194,11 +200,17 @@ impl<'a> Workplace<'a> {
 
     /// The steps that a job would take now.
     pub async fn plan(&self, spec: &JobSpec) -> Vec<String> {
-        let session = Session::open(&self.connection, "pgupkeep/plan").await.unwrap();
-        let mut cx = Context::for_plan((self.target.clone(), spec.clone()), session, self.ledger.clone());
+        let mut cx = self.context(spec).await;
         let plan = (kind(&spec.kind).unwrap().plan)(&spec.with, &mut cx).await.unwrap();
         cx.session.close().await;
         plan
+    }
+
+    /// A context that can only plan, for what is asked outside a run.
+    pub async fn context(&self, spec: &JobSpec) -> Context {
+        let session = Session::open(&self.connection, "pgupkeep/plan").await.unwrap();
+        Context::for_plan((self.target.clone(), spec.clone()), session, self.ledger.clone())
+            .equipped(self.outfit.clone())
     }
 
     /// Writes a run, claims it, drives it and ends it.
@@ -223,7 +235,13 @@ impl<'a> Workplace<'a> {
     ///
     /// A run that did not succeed goes back to the queue, so that a test can go on with it.
     pub async fn attempt(&self, run_id: Uuid, orders: watch::Receiver<Option<Stop>>) -> Went {
-        self.attempt_by(run_id, orders, async |spec, cx| (kind(&spec.kind).unwrap().drive)(&spec.with, cx).await).await
+        self.attempt_for(&self.target, run_id, orders).await
+    }
+
+    /// The same for another target on the same server.
+    pub async fn attempt_for(&self, target: &TargetName, run_id: Uuid, orders: watch::Receiver<Option<Stop>>) -> Went {
+        let drive = async |spec: &JobSpec, cx: &mut Context| (kind(&spec.kind).unwrap().drive)(&spec.with, cx).await;
+        self.attempt_on(target, run_id, orders, drive).await
     }
 
     /// The same, but driven by the test.
@@ -233,7 +251,17 @@ impl<'a> Workplace<'a> {
         orders: watch::Receiver<Option<Stop>>,
         drive: impl AsyncFnOnce(&JobSpec, &mut Context) -> Finish,
     ) -> Went {
-        let capacity = Capacity { targets: vec![(self.target.clone(), 9)], only: Some(run_id) };
+        self.attempt_on(&self.target, run_id, orders, drive).await
+    }
+
+    async fn attempt_on(
+        &self,
+        target: &TargetName,
+        run_id: Uuid,
+        orders: watch::Receiver<Option<Stop>>,
+        drive: impl AsyncFnOnce(&JobSpec, &mut Context) -> Finish,
+    ) -> Went {
+        let capacity = Capacity { targets: vec![(target.clone(), 9)], only: Some(run_id) };
         let length = Duration::from_mins(10);
         let claimed = self.ledger.claim_run(Uuid::new_v4(), &capacity, length).await.unwrap().expect("a run to claim");
         let (lease, spec) = (claimed.lease, claimed.spec);
@@ -243,7 +271,7 @@ impl<'a> Workplace<'a> {
         let (ledger, progress) = (self.ledger.clone(), watch::Sender::new(None));
         let journal = Journal { ledger, lease: lease.clone(), redactor, progress };
         let job = (claimed.target, spec.clone());
-        let mut cx = Context::new(job, session, journal, orders, None);
+        let mut cx = Context::new(job, session, journal, orders, None).equipped(self.outfit.clone());
         let finish = drive(&spec, &mut cx).await;
         cx.session.close().await;
         let rows = self.rows(run_id).await;

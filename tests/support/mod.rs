@@ -7,6 +7,7 @@
 //! - [`Proxy`]: a TCP proxy that passes, stalls, cuts and refuses.
 //! - [`wait_until`]: the only way to wait; nothing here sleeps blindly.
 //! - [`rounds`]: how often endurance suites repeat.
+//! - [`client_tools`]: PostgreSQL's own tools, for what starts them.
 //! - [`mlflow_database`], [`mlflow_python`], [`faketime_library`]: what only some suites need.
 //!
 //! Not every test binary build uses every part, hence the `allow` on unused code.
@@ -21,6 +22,7 @@ mod proxy;
 mod standby;
 mod suites;
 mod template;
+mod tools;
 mod wait;
 
 pub use cluster::{Cluster, StopMode};
@@ -31,4 +33,5 @@ pub use mlflow::{DemoSize, mlflow_database, mlflow_python};
 pub use nix::sys::signal::Signal;
 pub use proxy::{Proxy, Traffic};
 pub use suites::{faketime_library, rounds, skip_suite};
+pub use tools::{client_tools, with_libraries, write_tool};
 pub use wait::{MOMENT, wait_until};

@@ -1,0 +1,9 @@
+//! The `backup` job on real servers with their real tools, and with tools that misbehave.
+
+mod damage;
+mod depot;
+mod dump;
+mod faults;
+mod kills;
+mod majors;
+mod secrets;
