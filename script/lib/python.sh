@@ -18,24 +18,31 @@ find_pip() {
   pip=(python3 -m pip)
 }
 
-# MLflow's client without its web server: enough to migrate a database, log runs and read them back.
-readonly mlflow_version=3.17.2
+# MLflow's client without its web server: enough to migrate a database, log runs and read them back. The oldest and the
+# newest that the archive job knows; the old one does not start with a newer SQLAlchemy.
+readonly mlflow_version=3.17.2 mlflow2_version=2.22.4
 
 find_mlflow() {
-  if [ -n "${PGUPKEEP_MLFLOW_PYTHON:-}" ]; then return; fi
-  local home="$cache/mlflow-$mlflow_version"
+  find_mlflow_client PGUPKEEP_MLFLOW_PYTHON "$mlflow_version" sqlalchemy
+  find_mlflow_client PGUPKEEP_MLFLOW2_PYTHON "$mlflow2_version" 'sqlalchemy<2.1'
+}
+
+# find_mlflow_client VARIABLE VERSION SQLALCHEMY: sets the variable to the Python that has this client.
+find_mlflow_client() {
+  if [ -n "${!1:-}" ]; then return; fi
+  local home="$cache/mlflow-$2"
   if [ ! -e "$home/complete" ]; then
-    say "installing MLflow $mlflow_version's client into $home (about half a minute)"
+    say "installing MLflow $2's client into $home (about half a minute)"
     rm -rf "$home"
     if ! make_environment "$home" || ! twice "$home/bin/pip" install -q --disable-pip-version-check \
-      "mlflow-skinny==$mlflow_version" sqlalchemy alembic psycopg2-binary >&2 </dev/null; then
-      skip_suite mlflow "MLflow's client could not be installed"
+      "mlflow-skinny==$2" "$3" alembic psycopg2-binary >&2 </dev/null; then
+      skip_suite "mlflow $2" "MLflow's client could not be installed"
       rm -rf "$home"
       return
     fi
     touch "$home/complete"
   fi
-  export PGUPKEEP_MLFLOW_PYTHON="$home/bin/python"
+  export "$1=$home/bin/python"
 }
 
 make_environment() {

@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::output;
+
+pub use super::archive::{ArchiveDamage, ArchiveGroup, ArchiveGroupTable, ArchiveList, ArchiveRule, ArchiveTable};
 use crate::clock::to_sql;
 use crate::config::problem;
 use crate::ledger::daemon::DaemonRow;
@@ -219,6 +221,8 @@ pub struct Plan {
     pub standby: bool,
     /// The steps in order; empty when there is nothing to do; null when it could not be planned.
     pub steps: Option<Vec<String>>,
+    /// What is left out and why, and what is expected; nothing of it is a step.
+    pub notes: Vec<String>,
     /// Why it could not be planned.
     pub error: Option<String>,
     /// For a sequence, what each of its jobs would do now, in order; the ones before may change that for the ones after.

@@ -1,5 +1,6 @@
 //! The command line: one file for each command, and the exit codes they share.
 
+pub mod archive;
 pub mod backup;
 pub mod cancel;
 pub mod check;
@@ -59,6 +60,8 @@ enum Command {
     History(history::History),
     /// Ask a run to stop.
     Cancel(cancel::Cancel),
+    /// Look into the archive, verify it, and restore from it.
+    Archive(archive::Archive),
     /// Look for what stands in the way of the jobs, on every target; changes nothing.
     Doctor(doctor::Doctor),
     /// Ask the daemon beside us whether it is ready; for a container's health check.
@@ -90,6 +93,7 @@ impl Cli {
             Command::Status(status) => wait_for(status::status(&path, &status)),
             Command::History(history) => wait_for(history::history(&path, &history)),
             Command::Cancel(cancel) => wait_for(cancel::cancel(&path, &cancel)),
+            Command::Archive(archive) => wait_for(archive::archive(&path, &archive)),
             Command::Doctor(doctor) => wait_for(doctor::doctor(&path, &doctor)),
             Command::Healthcheck(check) => wait_for(healthcheck::healthcheck(&path, &check)),
             Command::Backup(backup) => wait_for(backup::backup(&path, &backup)),

@@ -71,6 +71,7 @@ async fn plan_one(prepared: &Prepared, spec: &JobSpec, target: &Target) -> Resul
         target: target.name.to_string(),
         standby: false,
         steps: None,
+        notes: Vec::new(),
         error: None,
         inner: Vec::new(),
     };
@@ -89,9 +90,9 @@ async fn plan_one(prepared: &Prepared, spec: &JobSpec, target: &Target) -> Resul
     let ledger =
         Ledger::new(&prepared.config.control.connection, "pgupkeep/plan").map_err(|error| prepared.refuse(&error))?;
     match steps_of(spec, target, (session, ledger), prepared.config.outfit()).await {
-        Ok(steps) => {
-            let steps = steps.iter().map(|step| prepared.redactor.clean(step)).collect();
-            Ok((json::Plan { steps: Some(steps), ..plan }, Exit::Done))
+        Ok((steps, notes)) => {
+            let clean = |texts: Vec<String>| texts.iter().map(|text| prepared.redactor.clean(text)).collect();
+            Ok((json::Plan { steps: Some(clean(steps)), notes: clean(notes), ..plan }, Exit::Done))
         }
         Err(error) => {
             prepared.complain(&format!("{} on {} cannot be planned: {error}", plan.job, plan.target));
@@ -102,19 +103,21 @@ async fn plan_one(prepared: &Prepared, spec: &JobSpec, target: &Target) -> Resul
     }
 }
 
+/// The steps, and what else is to be told of the plan.
 async fn steps_of(
     spec: &JobSpec,
     target: &Target,
     (session, ledger): (Session, Ledger),
     outfit: Outfit,
-) -> Result<Vec<String>, JobError> {
+) -> Result<(Vec<String>, Vec<String>), JobError> {
     let mut cx = Context::for_plan((target.name.clone(), spec.clone()), session, ledger).equipped(outfit);
     let steps = match kind(&spec.kind) {
         Some(kind) => (kind.plan)(&spec.with, &mut cx).await,
         None => Ok(Vec::new()),
     };
+    let notes = cx.notes().to_vec();
     cx.session.close().await;
-    steps
+    Ok((steps?, notes))
 }
 
 fn tell(plan: &json::Plan, indent: &str) {
@@ -133,6 +136,9 @@ fn tell(plan: &json::Plan, indent: &str) {
                 output::say(&format!("{indent}  {}. {step}", nth + 1));
             }
         }
+    }
+    for note in &plan.notes {
+        output::say(&format!("{indent}  note: {note}"));
     }
     for inner in &plan.inner {
         tell(inner, "     ");

@@ -12,6 +12,7 @@ use super::prepare::Prepared;
 use super::{json, local, output};
 use crate::config::{Job, Target};
 use crate::engine::Shared;
+use crate::jobs::JobSpec;
 use crate::ledger::history::Filter;
 use crate::ledger::{Ledger, LedgerError};
 use crate::run_state::Outcome;
@@ -47,33 +48,58 @@ async fn run_all(path: &Path, args: &Run) -> Result<Exit, Exit> {
     let prepared = Prepared::load(path)?;
     let job = prepared.find_job(&args.job)?;
     let targets = prepared.find_targets(job, &args.target)?;
-    let _guard = if args.local { Some(local::log(&prepared)?) } else { None };
     if args.local {
-        for target in &targets {
-            local::preflight(&prepared, target).await?;
-        }
+        return perform_here(&prepared, &job.spec, &targets, args.json).await;
     }
+    let ledger = ledger(&prepared).await?;
+    let daemons_up = ledger.daemons_up().await.map_err(|error| prepared.refuse(&error))?;
+    let runs = ask(&prepared, &ledger, job, &targets).await?;
+    if daemons_up == 0 {
+        tell_no_daemon(job);
+    }
+    let exit = if args.watch { watch(&prepared, &ledger, &runs).await? } else { Exit::Done };
+    answer(&prepared, &ledger, &runs, args.json).await?;
+    Ok(exit)
+}
+
+/// Writes a run of a job for each target, and performs it in this process.
+///
+/// # Errors
+/// The exit code, with the reason printed.
+pub(super) async fn perform_here(
+    prepared: &Prepared,
+    spec: &JobSpec,
+    targets: &[&Target],
+    as_json: bool,
+) -> Result<Exit, Exit> {
+    let _guard = local::log(prepared)?;
+    for target in targets {
+        local::preflight(prepared, target).await?;
+    }
+    let ledger = ledger(prepared).await?;
+    let (runs, exit) = run_here(prepared, &ledger, spec, targets).await?;
+    answer(prepared, &ledger, &runs, as_json).await?;
+    Ok(exit)
+}
+
+async fn ledger(prepared: &Prepared) -> Result<Ledger, Exit> {
     let ledger = prepared.ledger("pgupkeep/run").await?;
     ledger.migrate().await.map_err(|error| prepared.refuse(&error))?;
-    let daemons_up = ledger.daemons_up().await.map_err(|error| prepared.refuse(&error))?;
-    let (runs, exit) = if args.local {
-        run_here(&prepared, &ledger, job, &targets).await?
-    } else {
-        let runs = ask(&prepared, &ledger, job, &targets).await?;
-        if daemons_up == 0 {
-            tell_no_daemon(job);
-        }
-        if args.watch { (runs.clone(), watch(&prepared, &ledger, &runs).await?) } else { (runs, Exit::Done) }
-    };
-    let runs = read(&ledger, &runs).await.map_err(|error| prepared.refuse(&error))?;
-    if args.json {
+    Ok(ledger)
+}
+
+/// Prints how the runs stand.
+async fn answer(prepared: &Prepared, ledger: &Ledger, runs: &[Followed], as_json: bool) -> Result<(), Exit> {
+    let runs = read(ledger, runs).await.map_err(|error| prepared.refuse(&error))?;
+    if as_json {
+        let daemons_up = ledger.daemons_up().await.map_err(|error| prepared.refuse(&error))?;
         output::say_json(&json::Asked { daemons_up, runs });
     } else {
         for run in &runs {
             output::say(&sentence(run));
         }
     }
-    Ok(exit)
+    Ok(())
 }
 
 /// Writes a run for each target, for a daemon to pick up.
@@ -119,7 +145,7 @@ async fn watch(prepared: &Prepared, ledger: &Ledger, runs: &[Followed]) -> Resul
 async fn run_here(
     prepared: &Prepared,
     ledger: &Ledger,
-    job: &Job,
+    spec: &JobSpec,
     targets: &[&Target],
 ) -> Result<(Vec<Followed>, Exit), Exit> {
     let mut signals = listen()?;
@@ -127,8 +153,8 @@ async fn run_here(
     let shared = Shared::local(Arc::clone(&prepared.config), ledger.clone(), prepared.redactor.clone());
     let (mut runs, mut exit) = (Vec::new(), Exit::Done);
     for target in targets {
-        let run_id = ledger.insert_local_run(&job.spec, &target.name).await.map_err(|error| prepared.refuse(&error))?;
-        let run = Followed { run_id, name: format!("{} on {}", job.spec.name, target.name) };
+        let run_id = ledger.insert_local_run(spec, &target.name).await.map_err(|error| prepared.refuse(&error))?;
+        let run = Followed { run_id, name: format!("{} on {}", spec.name, target.name) };
         Box::pin(local::perform(prepared, &shared, (&run, target), &screen, &mut signals)).await?;
         let standing = ledger.standing(run_id).await.map_err(|error| prepared.refuse(&error))?;
         let outcome = standing.and_then(|standing| standing.outcome);

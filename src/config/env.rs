@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
-use url::Url;
 
 use super::problem::{Finding, quote};
 use super::value::Reference;
@@ -172,7 +171,7 @@ pub enum UrlPassword {
 /// Says what is wrong with it, and quotes nothing of it but the names of options.
 pub fn check_url(text: &str) -> Result<CheckedUrl, Finding> {
     const FORM: &str = "`env:NAME`, `file:PATH`, or a URL such as postgres://user@host:5432/database";
-    let url = Url::parse(text).map_err(|error| {
+    let url = crate::pg::connect::parse_url(text).map_err(|error| {
         let message = match error {
             url::ParseError::RelativeUrlWithoutBase => "this is not a URL".to_owned(),
             error => {

@@ -104,7 +104,7 @@ impl Connection {
     /// Whether both lead to the same database, with whatever credentials.
     pub fn is_same_database(&self, other: &Self) -> bool {
         let place = |connection: &Self| {
-            let mut url = url::Url::parse(connection.url.expose()).ok()?;
+            let mut url = crate::pg::connect::parse_url(connection.url.expose()).ok()?;
             // A URL that cannot hold credentials has none to compare.
             let _kept = (url.set_username(""), url.set_password(None));
             Some(url)

@@ -107,13 +107,14 @@ fn the_shipped_file_is_good_and_without_warnings() {
             "daily/backup",
             "weekly/vacuum-everything",
             "weekly/reindex",
+            "monthly/archive",
             "monthly/prune-history",
             "quarterly/full",
             "cron/vacuum-analyze",
         ]
     );
     let full = config.jobs.values().find(|job| job.spec.name.as_str() == "full").expect("the sequence");
-    assert_eq!(full.spec.inner.len(), 4);
+    assert_eq!(full.spec.inner.len(), 5);
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod notifier;
 pub mod reload;
 pub mod rescuer;
 pub mod scheduler;
+pub mod wishes;
 pub mod worker;
 
 use std::sync::Arc;
@@ -146,6 +147,7 @@ impl Engine {
         spawn(&mut loops, "availability", availability::run(shared.clone()));
         spawn(&mut loops, "listener", listener::run(shared.clone()));
         spawn(&mut loops, "notifier", notifier::run(shared.clone()));
+        spawn(&mut loops, "wishes", wishes::run(shared.clone()));
         spawn(&mut loops, "heartbeat", beat(shared.clone()));
         let mut pool = JoinSet::new();
         for _ in 0..workers {

@@ -61,6 +61,15 @@ impl JobError {
     }
 }
 
+impl From<SessionError> for JobError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Pg(error) => Self::Target(error),
+            SessionError::Stopped => Self::Stopped(Stop::TimedOut),
+        }
+    }
+}
+
 impl From<RepositoryError> for JobError {
     fn from(error: RepositoryError) -> Self {
         Self::Refused { fault: error.fault(), message: error.to_string() }
@@ -116,6 +125,7 @@ pub struct Context {
     open: Option<OpenRow>,
     ledger: Ledger,
     inside: Option<Inside>,
+    notes: Vec<String>,
 }
 
 /// What a sequence's context holds while one of its jobs works.
@@ -136,7 +146,19 @@ impl Context {
     ) -> Self {
         let (ledger, journal) = (journal.ledger.clone(), Some(journal));
         let outfit = Outfit::default();
-        Self { target, spec, session, outfit, journal, orders, closes, open: None, ledger, inside: None }
+        Self {
+            target,
+            spec,
+            session,
+            outfit,
+            journal,
+            orders,
+            closes,
+            open: None,
+            ledger,
+            inside: None,
+            notes: Vec::new(),
+        }
     }
 
     /// A context that can only plan: it has no journal, so it sends nothing.
@@ -144,7 +166,7 @@ impl Context {
         let (_, orders) = watch::channel(None);
         let (journal, closes, open, inside) = (None, None, None, None);
         let outfit = Outfit::default();
-        Self { target, spec, session, outfit, journal, orders, closes, open, ledger, inside }
+        Self { target, spec, session, outfit, journal, orders, closes, open, ledger, inside, notes: Vec::new() }
     }
 
     /// The same with what lies outside the databases.
@@ -228,22 +250,57 @@ impl Context {
         };
         let sent = self.session.send(statement, stop, on_look).await;
         progress.send_replace(None);
-        let (error, outcome) = match sent {
+        match sent {
             Ok(rows) => {
                 self.open = Some(OpenRow { id, rows: Some(i64::try_from(rows).unwrap_or(i64::MAX)) });
-                return Ok(rows);
+                Ok(rows)
             }
             Err(SessionError::Stopped) => {
                 let stopped = why.send_replace(None).unwrap_or(JobError::Stopped(Stop::TimedOut));
-                (stopped, StepOutcome::Cancelled)
+                close_failed(&journal, id, stopped).await
             }
-            Err(SessionError::Pg(error)) => {
-                let lost = error.fault() == Fault::Unreachable;
-                (JobError::Target(error), if lost { StepOutcome::Lost } else { StepOutcome::Failed })
+            Err(SessionError::Pg(error)) => close_failed(&journal, id, JobError::Target(error)).await,
+        }
+    }
+
+    /// Puts a conversation of several statements on record and holds it; its row stays open until [`Context::settle`].
+    ///
+    /// The conversation is on a connection that [`Session::lend`] gave, and has the form of a transaction: when it is
+    /// not `Ok`, it has changed nothing once the connection is given back.
+    ///
+    /// # Errors
+    /// As [`Context::send`].
+    pub async fn oversee<T>(
+        &mut self,
+        step: &str,
+        script: &Statement,
+        conversation: impl Future<Output = Result<T, JobError>>,
+    ) -> Result<T, JobError> {
+        self.gate()?;
+        let journal = self.journal()?.clone();
+        let id = journal.begin(&self.spec, step, Some(script.as_str())).await?;
+        let (mut orders, deadline) = (self.orders.clone(), self.deadline());
+        let (progress, why) = (journal.progress.clone(), watch::Sender::new(None));
+        let stop = async {
+            why.send_replace(Some(ordered(&mut orders, deadline).await));
+        };
+        let on_look = |seen: Seen| {
+            if let Some(seen) = seen.progress {
+                progress.send_replace(Some(seen));
             }
         };
-        journal.end(id, outcome, &Measures::default(), Some(&error.to_string())).await?;
-        Err(error)
+        let ended = self.session.oversee(conversation, stop, on_look).await;
+        progress.send_replace(None);
+        match ended {
+            Ok(result) => {
+                self.open = Some(OpenRow { id, rows: None });
+                Ok(result)
+            }
+            Err(error) => {
+                let stopped = why.send_replace(None);
+                close_failed(&journal, id, stopped.map_or(error, JobError::Stopped)).await
+            }
+        }
     }
 
     /// Puts a command on record that is no statement, such as a program that is about to be started; its row stays
@@ -351,6 +408,23 @@ impl Context {
         }
     }
 
+    /// The run that works; nothing for a mere plan.
+    pub fn run_id(&self) -> Option<Uuid> {
+        self.journal.as_ref().map(|journal| journal.lease.run_id)
+    }
+
+    /// Tells people something about a plan that is no step of it: what is left out and why, what is expected.
+    pub fn note(&mut self, note: impl Into<String>) {
+        let note = note.into();
+        tracing::info!("{note}");
+        self.notes.push(note);
+    }
+
+    /// What was told about the plan.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The run, and when it fell due; `None` for a mere plan.
     ///
     /// # Errors
@@ -380,6 +454,17 @@ impl Context {
             message: "a plan must not send statements; nothing was sent".to_owned(),
         })
     }
+}
+
+/// Closes the row of what did not end well.
+async fn close_failed<T>(journal: &Journal, id: StepId, error: JobError) -> Result<T, JobError> {
+    let outcome = match &error {
+        JobError::Stopped(_) | JobError::Refused { fault: Fault::Locked, .. } => StepOutcome::Cancelled,
+        error if error.fault() == Fault::Unreachable => StepOutcome::Lost,
+        _ => StepOutcome::Failed,
+    };
+    journal.end(id, outcome, &Measures::default(), Some(&error.to_string())).await?;
+    Err(error)
 }
 
 /// What may end a statement of ours before it is done.

@@ -3,6 +3,8 @@
 //! Adding a kind is one file here, its `mod` line and its line in [`JOB_KINDS`]. A kind's file always reads the same:
 //! its spec, the facts it needs, a pure `decide`, the [`Job`] implementation, tests.
 
+pub mod archive;
+pub mod archive_restore;
 pub mod backup;
 pub mod context;
 pub mod drive;
@@ -187,6 +189,8 @@ pub struct WithError {
 pub const JOB_KINDS: &[Kind] = &[
     entry::<vacuum::Vacuum>(),
     entry::<reindex::Reindex>(),
+    entry::<archive::spec::Archive>(),
+    entry::<archive_restore::ArchiveRestore>(),
     entry::<backup::Backup>(),
     entry::<sql::Sql>(),
     entry::<sequence::Sequence>(),

@@ -16,6 +16,11 @@ use crate::pg::statement::Qualified;
 pub struct TablePattern(String);
 
 impl TablePattern {
+    /// A pattern that means this table, and where its name has `*` or `?` in it, any that the name fits.
+    pub fn of(table: &Qualified) -> Self {
+        Self(table.plain())
+    }
+
     /// Whether it is a plain name: nothing in it is wild.
     pub fn is_exact(&self) -> bool {
         !self.0.contains(['*', '?'])

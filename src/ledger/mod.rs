@@ -3,6 +3,7 @@
 //! Every verb takes a connection from a small pool, works for a short time and gives it back. One whose use did not
 //! end well is closed, never pooled. Time is the database's clock throughout, so that daemons agree on it.
 
+pub mod backup_age;
 pub mod baseline;
 pub mod daemon;
 pub mod gauges;

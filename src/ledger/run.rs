@@ -229,6 +229,19 @@ impl Ledger {
         self.insert_run_after(spec, target, LOCAL_HEAD_START).await
     }
 
+    /// Whether a job of a target neither waits nor works, nor has failed within so long.
+    ///
+    /// # Errors
+    /// When the control database fails.
+    pub async fn is_at_rest(&self, job: &str, target: &str, rest: Duration) -> Result<bool, LedgerError> {
+        let query =
+            sqlx::query_scalar(include_str!("sql/read_rest.sql")).bind(job).bind(target).bind(rest.as_secs_f64());
+        let mut lent = self.lend().await?;
+        let at_rest = self.answer(query.fetch_one(&mut *lent)).await?;
+        lent.give_back();
+        Ok(at_rest)
+    }
+
     async fn insert_run_after(
         &self,
         spec: &JobSpec,

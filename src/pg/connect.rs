@@ -32,12 +32,27 @@ pub enum Purpose {
     Work,
 }
 
+/// Reads a connection URL; as with libpq, the host may be missing where `host=` names the folder of a socket.
+///
+/// # Errors
+/// When it is no URL.
+pub fn parse_url(text: &str) -> Result<url::Url, url::ParseError> {
+    let read = url::Url::parse(text);
+    let Err(url::ParseError::EmptyHost) = read else { return read };
+    let Some((scheme, rest)) = text.split_once("://") else { return read };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if !authority.ends_with('@') {
+        return read;
+    }
+    url::Url::parse(&format!("{scheme}://{authority}localhost{path}"))
+}
+
 /// The driver's options for a connection, or why its settings cannot be used.
 ///
 /// # Errors
 /// When the URL is not one that the driver takes; the text names no part of it.
 pub fn options(connection: &Connection, name: &str, purpose: Purpose) -> Result<PgConnectOptions, PgError> {
-    let url = url::Url::parse(connection.url.expose())
+    let url = parse_url(connection.url.expose())
         .map_err(|error| PgError::Settings(sqlx::Error::Configuration(Box::new(error))))?;
     let mut options = PgConnectOptions::from_url(&url).map_err(PgError::from)?;
     if let Some(password) = &connection.password {
@@ -85,7 +100,9 @@ pub async fn connect_to(
 }
 
 async fn connect_by(options: PgConnectOptions) -> Result<PgConnection, PgError> {
-    within(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await.map_err(|error| {
+    // On the heap: the driver's way of connecting is large, and it is part of whatever waits for a session.
+    let connecting = Box::pin(PgConnection::connect_with(&options));
+    within(CONNECT_TIMEOUT, connecting).await.map_err(|error| {
         let socket = options.get_socket().map(|path| path.display().to_string());
         let host = socket.unwrap_or_else(|| options.get_host().to_owned());
         error.at(format!("{host}:{} as {}", options.get_port(), options.get_username()))
@@ -100,5 +117,22 @@ pub async fn within<T>(limit: Duration, statement: impl Future<Output = Result<T
     match tokio::time::timeout(limit, statement).await {
         Ok(result) => result.map_err(PgError::from),
         Err(_) => Err(PgError::Stalled(limit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_may_lead_to_a_socket_without_a_host() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(parse_url(text).ok().map(|url| url.to_string()).as_deref(), expected, "{text}");
+        };
+        let socket = "postgres://u@localhost/app?host=/run/postgresql&port=5433";
+        check("postgres://u@/app?host=/run/postgresql&port=5433", Some(socket));
+        check("postgres:///app?host=/run/postgresql", Some("postgres:///app?host=/run/postgresql"));
+        check("postgres://u@h/app", Some("postgres://u@h/app"));
+        check("postgres://u:p@:5432/app", None);
     }
 }

@@ -179,6 +179,64 @@ impl Session {
         ended.map(|result| result.rows_affected())
     }
 
+    /// Lends the connection to a conversation of several statements, which [`Session::oversee`] looks after.
+    ///
+    /// # Errors
+    /// When the session was given up.
+    pub fn lend(&mut self) -> Result<PgConnection, PgError> {
+        self.work.take().ok_or_else(gone)
+    }
+
+    /// Takes a lent connection back; what it left open is rolled back unless all went well.
+    ///
+    /// # Errors
+    /// When the server does not confirm that; the session is then given up.
+    pub async fn take_back(&mut self, mut conn: PgConnection, went_well: bool) -> Result<(), PgError> {
+        if !went_well {
+            within(ANSWER_LIMIT, conn.execute("rollback")).await?;
+        }
+        self.work = Some(conn);
+        Ok(())
+    }
+
+    /// Waits for the end of a conversation on the lent connection, the order to stop, or the loss of the session.
+    ///
+    /// As with [`Session::send`], the order to stop cancels what the server is doing and waits for the conversation to
+    /// end of it.
+    ///
+    /// # Errors
+    /// The conversation's own failure, [`SessionError::Stopped`], or that the session is lost.
+    pub async fn oversee<T, E: From<SessionError>>(
+        &mut self,
+        conversation: impl Future<Output = Result<T, E>>,
+        stop: impl Future<Output = ()>,
+        on_look: impl Fn(Seen),
+    ) -> Result<T, E> {
+        let Self { connection, name, reader: watch, pid, backend_start, .. } = self;
+        let mut conversation = std::pin::pin!(conversation);
+        tokio::select! {
+            biased;
+            result = &mut conversation => return result,
+            () = stop => {}
+            lost = watch_over(watch, connection, name, (*pid, *backend_start), on_look) => {
+                return Err(SessionError::Pg(lost).into());
+            }
+        }
+        // Between two of its statements there is nothing to cancel, so it is tried until the conversation ends.
+        let patience = tokio::time::Instant::now() + CANCEL_LIMIT;
+        while tokio::time::Instant::now() < patience {
+            // If it cannot be cancelled now, the next turn tries again.
+            let _cancelled = cancel(connection, *pid, *backend_start).await;
+            match tokio::time::timeout(Duration::from_millis(500), &mut conversation).await {
+                // It came to its end before the cancellation reached it.
+                Ok(Ok(result)) => return Ok(result),
+                Ok(Err(_)) => return Err(SessionError::Stopped.into()),
+                Err(_) => {}
+            }
+        }
+        Err(SessionError::Stopped.into())
+    }
+
     /// Undoes what an operator's statement may have left behind: an open transaction, settings, roles, cursors,
     /// temporary tables. The advisory locks stay.
     ///

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct Statement(String);
 
 impl Statement {
-    /// A statement of fixed words and of [`Ident`]s and [`Qualified`] names only.
+    /// A statement of fixed words and of [`Ident`]s, [`Qualified`] names and [`Literal`]s only.
     pub fn built(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -84,9 +84,40 @@ impl fmt::Display for Qualified {
     }
 }
 
+/// A text as a constant in SQL; printed quoted.
+///
+/// With a backslash in it, it is printed so that the setting `standard_conforming_strings` does not matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Literal<'a>(pub &'a str);
+
+impl fmt::Display for Literal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let doubled = self.0.replace('\'', "''");
+        if doubled.contains('\\') {
+            // The blank keeps the E apart from a word before it.
+            write!(f, " E'{}'", doubled.replace('\\', r"\\"))
+        } else {
+            write!(f, "'{doubled}'")
+        }
+    }
+}
+
+/// A text as a constant, for SQL in the making.
+pub fn literal(text: impl AsRef<str>) -> String {
+    Literal(text.as_ref()).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hostile_text_stays_one_constant() {
+        let check = |text: &str, expected: &str| assert_eq!(Literal(text).to_string(), expected);
+        check("a", "'a'");
+        check("'; drop table x; --", "'''; drop table x; --'");
+        check(r"\' or 1=1", r" E'\\'' or 1=1'");
+    }
 
     #[test]
     fn a_hostile_identifier_stays_one_identifier() {

@@ -70,7 +70,7 @@ async fn check_tells_every_problem_and_exits_with_78() {
     let said = say(&bad, &["check"]).await;
     assert_eq!((said.code, said.stdout.as_str()), (Some(78), ""));
     assert_said!(said.stderr, @r#"
-    pgupkeep: schedules.yaml:10:19: jobs.vacuum.kind: unknown kind `vacum`; expected one of `vacuum`, `reindex`, `backup`, `sql`, `sequence`, `prune_history`; did you mean `vacuum`?
+    pgupkeep: schedules.yaml:10:19: jobs.vacuum.kind: unknown kind `vacum`; expected one of `vacuum`, `reindex`, `archive`, `archive_restore`, `backup`, `sql`, `sequence`, `prune_history`; did you mean `vacuum`?
     pgupkeep: schedules.yaml:13:30: schedules.daily[0].at: "25:00" is not a time of day: expected "HH:MM" or "HH:MM:SS", 00:00 to 23:59:59
     "#);
 

@@ -12,7 +12,8 @@ use serde_json::Value;
 fn documented() -> Vec<(&'static str, Schema)> {
     macro_rules! of { ($($name:ident)*) => { vec![$((stringify!($name), schema_for!(json::$name))),*] } }
     of!(Run Attempt Step Asked Plan Cancelled Checked Problem Job Entry Firing Status Daemon TargetState JobState
-        ActiveRun Progress Diagnosis Finding Backup BackupCheck Damage PrunedRepository)
+        ActiveRun Progress Diagnosis Finding Backup BackupCheck Damage PrunedRepository ArchiveList ArchiveRule
+        ArchiveTable ArchiveGroup ArchiveGroupTable ArchiveDamage)
 }
 
 fn path() -> std::path::PathBuf {
@@ -47,6 +48,7 @@ fn type_of(field: &Value) -> String {
             "array of {}",
             match type_of(&field["items"]).as_str() {
                 "text" => "texts",
+                "number" => "numbers",
                 "object" => "objects",
                 other => panic!("an array of {other}"),
             }

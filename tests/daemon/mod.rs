@@ -1,5 +1,6 @@
 //! The daemon as a process: what it promises when daemons, servers, files and clocks misbehave.
 
+mod archive;
 mod clock;
 mod crash;
 mod engine;

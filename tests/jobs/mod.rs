@@ -1,5 +1,8 @@
 //! The kinds of job, driven on real servers as a worker drives them, but without a daemon around them.
 
+mod archive;
+mod archive_rules;
+mod archive_tables;
 mod backup;
 mod drive;
 mod prune_history;

@@ -1,5 +1,7 @@
 //! A database made by MLflow itself, with MLflow's client at work on it.
 
+mod archive;
+
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;

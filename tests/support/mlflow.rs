@@ -3,6 +3,9 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use tokio::process::Command;
+
+use super::template::succeed;
 use super::{Cluster, skip_suite};
 
 /// How much data [`mlflow_database`] makes; the meaning is that of the variables of `script/demo-data.sql`.
@@ -31,9 +34,63 @@ pub async fn mlflow_database(cluster: &Cluster, size: DemoSize) -> String {
 
 /// The Python that has MLflow's client, from `PGUPKEEP_MLFLOW_PYTHON`; `None` is recorded as a skipped suite.
 pub fn mlflow_python(suite: &str) -> Option<PathBuf> {
-    let found = env::var_os("PGUPKEEP_MLFLOW_PYTHON").map(PathBuf::from).filter(|path| path.is_file());
+    client("PGUPKEEP_MLFLOW_PYTHON", suite)
+}
+
+fn client(variable: &str, suite: &str) -> Option<PathBuf> {
+    let found = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_file());
     if found.is_none() {
         skip_suite(suite, "MLflow's client is not installed; script/test fetches it");
     }
     found
+}
+
+/// An MLflow whose migrations make the schema of a database.
+#[derive(Debug, Clone)]
+pub struct Mlflow {
+    /// Its version, as its tables have it.
+    pub version: &'static str,
+    /// The Python that has its client.
+    pub python: PathBuf,
+}
+
+/// The oldest and the newest MLflow that are known; each that is not installed is recorded as skipped.
+pub fn mlflows(suite: &str) -> Vec<Mlflow> {
+    let known = [("2.22.4", "PGUPKEEP_MLFLOW2_PYTHON"), ("3.17.2", "PGUPKEEP_MLFLOW_PYTHON")];
+    let find = |(version, variable): (&'static str, &str)| {
+        let python = client(variable, &format!("{suite} with MLflow {version}"))?;
+        Some(Mlflow { version, python })
+    };
+    known.into_iter().filter_map(find).collect()
+}
+
+/// What makes MLflow 2.22 create its tables: its own `db upgrade` expects them to be there.
+const INITIALISE: &str = "
+import sys, sqlalchemy
+import mlflow.store.tracking.dbmodels.models, mlflow.store.model_registry.dbmodels.models
+from mlflow.store.db.utils import _initialize_tables
+_initialize_tables(sqlalchemy.create_engine(sys.argv[1]))
+";
+
+impl Mlflow {
+    /// A Python program of this environment that tells nobody that it ran.
+    pub fn program(&self) -> Command {
+        let mut command = Command::new(&self.python);
+        command.env("MLFLOW_DISABLE_TELEMETRY", "true").env("DO_NOT_TRACK", "1").kill_on_drop(true);
+        command
+    }
+
+    /// Makes an empty database with this MLflow's schema, by its own migrations, and returns its name.
+    pub async fn database(&self, cluster: &Cluster) -> String {
+        let name = cluster.create_database().await;
+        let url = cluster.url(&name).replace("postgres://", "postgresql+psycopg2://");
+        let mut program = self.program();
+        if self.version.starts_with('2') {
+            program.args(["-c", INITIALISE, &url]);
+        } else {
+            program.args(["-m", "mlflow", "db", "upgrade", &url]);
+        }
+        succeed(&mut program).await;
+        name
+    }
 }

@@ -103,11 +103,28 @@ fn of_job(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
                 lines.extend(grants);
                 lines.extend(unowned.iter().map(left_out));
             }
+            Need::ReadAll => lines.push(format!("GRANT pg_read_all_data TO {role};")),
+            Need::Planned => lines.extend(of_archive(job, place.facts, role)),
             Need::Unknowable => {
                 lines.push(format!("-- The job {} sends a statement of yours: grant what it needs.", job.name));
             }
             Need::Ledger => {}
         }
+    }
+    lines
+}
+
+/// What moving rows out of tables takes: a schema of its own, temporary tables, and the rows.
+fn of_archive(job: &JobSpec, facts: &Facts, role: &Ident) -> Vec<String> {
+    let database = Ident(facts.server.database.clone());
+    let named = job.with["table"].as_str().and_then(|table| table.split_once('.')).map(|(schema, _)| schema.to_owned());
+    // A preset finds its application by its tables; `metrics` is one of MLflow's.
+    let found = facts.tables.iter().filter(|table| table.name == "metrics").map(|table| table.schema.clone());
+    let schemas: BTreeSet<String> = named.map_or_else(|| found.collect(), |schema| [schema].into());
+    let mut lines = vec![format!("GRANT CREATE, TEMPORARY ON DATABASE {database} TO {role};")];
+    for schema in schemas.into_iter().map(Ident) {
+        lines.push(format!("GRANT USAGE ON SCHEMA {schema} TO {role};"));
+        lines.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};"));
     }
     lines
 }

@@ -27,6 +27,10 @@ pub(super) enum Need {
     Maintain(Choice),
     /// To write the ledger's tables, which every daemon may.
     Ledger,
+    /// To read every table of the server, for dumps.
+    ReadAll,
+    /// What only a plan can tell, since it depends on what there is to move.
+    Planned,
     /// Whatever an operator's own statement needs, which nobody can tell beforehand.
     Unknowable,
 }
@@ -65,6 +69,8 @@ impl Choice {
 pub(super) fn needs(spec: &JobSpec) -> Option<Vec<Need>> {
     match spec.kind.as_str() {
         "vacuum" | "reindex" => Some(vec![Need::Maintain(Choice::of(&spec.with))]),
+        "backup" => Some(vec![Need::ReadAll]),
+        "archive" | "archive_restore" => Some(vec![Need::Planned]),
         "sql" => Some(vec![Need::Unknowable]),
         "prune_history" => Some(vec![Need::Ledger]),
         // Each of its jobs is judged by its own kind.
@@ -91,11 +97,35 @@ fn unknown(what: &str, spec: &JobSpec) -> Finding {
         .of_job(&spec.name)
 }
 
+fn judge_read_all(spec: &JobSpec, facts: &Facts) -> Finding {
+    let (name, role) = (&spec.name, Ident(facts.server.role.clone()));
+    if facts.server.is_superuser {
+        return Finding::new(Level::Ok, Check::Rights, format!("{name} may read every table of the server"))
+            .of_job(name);
+    }
+    Finding::new(Level::Note, Check::Rights, format!("the job {name} reads every table of every database as {role}"))
+        .because("a database that the role may not read makes the backup incomplete, and its step names the table")
+        .remedy("grant it where it is missing, as a superuser")
+        .sql(format!("GRANT pg_read_all_data TO {role};"))
+        .of_job(name)
+}
+
+fn planned(spec: &JobSpec) -> Finding {
+    let name = &spec.name;
+    let found = format!("what the job {name} needs to be allowed depends on the tables that it moves rows out of");
+    Finding::new(Level::Note, Check::Rights, found)
+        .because("a plan looks at them, and names each right that is missing with its GRANT")
+        .remedy(format!("run `pgupkeep plan {name}`"))
+        .of_job(name)
+}
+
 fn judge_need(need: &Need, spec: &JobSpec, facts: &Facts) -> Option<Finding> {
     match need {
         Need::Maintain(choice) => Some(judge_maintain(choice, spec, facts)),
         // The ledger's rights are judged where the ledger is, for every job at once.
         Need::Ledger => None,
+        Need::ReadAll => Some(judge_read_all(spec, facts)),
+        Need::Planned => Some(planned(spec)),
         Need::Unknowable => Some(unknown("its statement", spec)),
     }
 }

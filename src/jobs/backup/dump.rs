@@ -11,7 +11,7 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::time::Instant;
 
 use super::Backup;
-use super::compress::{compress_below, first_cut};
+use super::compress::{compress_below, read_frames_below};
 use super::count::{count_tables, take_snapshot};
 use super::facts::DatabaseFacts;
 use super::reach::{Reach, WITHOUT, named};
@@ -225,41 +225,31 @@ async fn database(
     if !output.join("toc.dat").metadata().is_ok_and(|file| file.len() > 0) {
         return Err(empty("pg_dump", "its table of contents"));
     }
+    if let Some(file) = first_empty(&output).map_err(|error| disk(&output, &error))? {
+        return Err(empty("pg_dump", &file));
+    }
     spool(site)?.measure()?;
     let began = Instant::now();
     let arguments = vec!["--file=/dev/null".into(), output.clone().into_os_string()];
     let reading = program(site, "pg_restore", arguments, &reach, None, cx);
-    let unreadable = |fault: Fault, reason: &dyn std::fmt::Display| JobError::Refused {
-        fault: if fault == Fault::Statement { Fault::Corrupt } else { fault },
-        message: format!("the dump of {} cannot be read, so it was thrown away: {reason}", plain(&facts.name)),
-    };
+    judge("pg_restore", &run(&reading, cx).await?).map_err(|error| JobError::Refused {
+        fault: if error.fault() == Fault::Statement { Fault::Corrupt } else { error.fault() },
+        message: format!("the dump of {} cannot be read, so it was thrown away: {error}", plain(&facts.name)),
+    })?;
+    let read_seconds = seconds(began);
     let files = output.clone();
-    let proving = tokio::task::spawn_blocking(move || first_cut(&files));
-    // Begun already, and goes on beside it.
-    judge("pg_restore", &run(&reading, cx).await?).map_err(|error| unreadable(error.fault(), &error))?;
-    let proved = tokio::select! {
-        proved = proving => proved,
+    let packs = compression == Compression::FileZstd;
+    let packing =
+        tokio::task::spawn_blocking(move || if packs { compress_below(&files) } else { read_frames_below(&files) });
+    let packed = tokio::select! {
+        packed = packing => packed,
         stop = cx.stop() => return Err(JobError::Stopped(stop)),
     };
-    match proved.map_err(|error| unreadable(Fault::Internal, &error))? {
-        Ok(None) => {}
-        Ok(Some(file)) => {
-            return Err(unreadable(Fault::Corrupt, &format!("the data file {file} does not come to its end")));
-        }
-        Err(error) => return Err(unreadable(Fault::Corrupt, &error)),
-    }
-    let read_seconds = seconds(began);
-    if compression == Compression::FileZstd {
-        let files = output.clone();
-        let compressing = tokio::task::spawn_blocking(move || compress_below(&files));
-        let compressed = tokio::select! {
-            compressed = compressing => compressed,
-            stop = cx.stop() => return Err(JobError::Stopped(stop)),
-        };
-        compressed
-            .map_err(|error| JobError::Refused { fault: Fault::Internal, message: error.to_string() })?
-            .map_err(|error| disk(&output, &error))?;
-    }
+    packed.map_err(|error| JobError::Refused { fault: Fault::Internal, message: error.to_string() })?.map_err(
+        |error| {
+            if packs { disk(&output, &error) } else { torn(&facts.name, &error) }
+        },
+    )?;
     let bytes = spool(site)?.measure_below(&folder)?;
     Ok(Database {
         name: facts.name.clone(),
@@ -454,6 +444,26 @@ fn explain(error: JobError, facts: &DatabaseFacts) -> JobError {
         }
         other => other,
     }
+}
+
+/// The first data file of a table that is empty, if there is one.
+///
+/// Even that of an empty table holds something, but `pg_restore` takes a compressed file of no bytes for one of no
+/// rows. A large object may be empty.
+fn first_empty(folder: &Path) -> std::io::Result<Option<String>> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(|c: char| c.is_ascii_digit()) && entry.metadata()?.len() == 0 {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+fn torn(database: &str, error: &std::io::Error) -> JobError {
+    let message = format!("the dump of {} cannot be read, so it was thrown away: {error}", plain(database));
+    JobError::Refused { fault: Fault::Corrupt, message }
 }
 
 fn empty(tool: &str, what: &str) -> JobError {

@@ -1,5 +1,6 @@
 //! Which indexes are rebuilt, which leftovers dropped, and what is refused: pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Reindex;
@@ -8,6 +9,7 @@ use super::facts::{Candidate, IndexFacts, Sort};
 use super::leftovers::{Leftover, Origin};
 use super::step::{DropStep, RebuildStep, Step, Why};
 use crate::fault::Fault;
+use crate::pg::statement::Qualified;
 
 /// Whether an index is the job's business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,8 @@ pub(super) fn inclusion(spec: &Reindex, facts: &IndexFacts) -> Inclusion {
     if meant && !foreign { Inclusion::In } else { Inclusion::Out }
 }
 
-/// Decides what is done, leftovers first, then the largest waste; and tells which indexes could not be judged.
+/// Decides what is done, leftovers first, then the tables with the largest waste, each table's indexes together while
+/// its pages are in the server's memory; and tells which indexes could not be judged.
 ///
 /// `begun_ago` is when this job's work began, if it has begun: with `always`, what was rebuilt since is done.
 pub fn decide(
@@ -99,11 +102,19 @@ pub fn decide(
             });
         } else if of_it().all(|leftover| leftover.origin == Origin::Ours) {
             let (oid, index, bytes) = (facts.oid, facts.index.clone(), candidate.bytes);
-            chosen.push(RebuildStep { oid, index, bytes, why });
+            chosen.push((&facts.table, RebuildStep { oid, index, bytes, why }));
         }
     }
-    chosen.sort_by(|a, b| wasted(b).total_cmp(&wasted(a)).then_with(|| a.index.cmp(&b.index)));
-    steps.extend(chosen.into_iter().map(Step::Rebuild));
+    let mut of_table = BTreeMap::<&Qualified, f64>::new();
+    for (table, step) in &chosen {
+        *of_table.entry(table).or_default() += wasted(step);
+    }
+    let total = |table: &Qualified| of_table.get(table).copied().unwrap_or_default();
+    chosen.sort_by(|(table_a, a), (table_b, b)| {
+        let by_table = total(table_b).total_cmp(&total(table_a)).then_with(|| table_a.cmp(table_b));
+        by_table.then_with(|| wasted(b).total_cmp(&wasted(a))).then_with(|| a.index.cmp(&b.index))
+    });
+    steps.extend(chosen.into_iter().map(|(_, step)| Step::Rebuild(step)));
     steps.extend(refused);
     (steps, unjudged)
 }
@@ -131,7 +142,7 @@ pub(super) const fn cannot(sort: Sort) -> Option<&'static str> {
     }
 }
 
-fn refuse_invalid(leftover: &Leftover, twin: Option<&crate::pg::statement::Qualified>) -> Step {
+fn refuse_invalid(leftover: &Leftover, twin: Option<&Qualified>) -> Step {
     let index = leftover.index.clone();
     let reason = match twin {
         Some(twin) => format!(
@@ -156,7 +167,6 @@ mod tests {
     use super::super::evidence::Density;
     use super::super::facts::tests::{baseline, candidate};
     use super::*;
-    use crate::pg::statement::Qualified;
 
     fn spec(with: Value) -> Reindex {
         serde_json::from_value(with).expect("parameters")
@@ -200,6 +210,19 @@ mod tests {
         );
         assert_eq!(plan(json!({ "bloat_over": "25%" }), &indexes, &[]).len(), 3);
         assert_eq!(plan(json!({ "always": true }), &indexes, &[])[0], "reindex public.little [390.6 KiB, always]");
+    }
+
+    #[test]
+    fn indexes_of_one_table_stay_together_and_the_most_wasteful_table_comes_first() {
+        let of = |table: &str, name: &str, full| {
+            let mut index = bloated(name, full);
+            index.facts.table = Qualified::new("public", table);
+            index
+        };
+        let indexes = [of("a", "a_1", 20.0), of("b", "b_1", 10.0), of("a", "a_2", 40.0)];
+        let planned = plan(json!({}), &indexes, &[]);
+        let names: Vec<_> = planned.iter().map(|step| step.split([' ', '[']).nth(1).unwrap_or_default()).collect();
+        assert_eq!(names, ["public.a_1", "public.a_2", "public.b_1"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod evidence;
 mod facts;
 mod leftovers;
 mod perform;
-mod room;
+pub(super) mod room;
 mod step;
 
 use std::time::Duration;
@@ -27,6 +27,7 @@ use crate::amounts::{ByteSize, Percent};
 use crate::fault::Fault;
 use crate::lengths::Elapsed;
 use crate::pg::session::Server;
+use crate::pg::statement::Qualified;
 
 pub use decide::decide;
 pub use evidence::{Density, Grade, Verdict, judge};
@@ -99,6 +100,36 @@ pub struct Reindex {
     /// Drop leftovers of interrupted rebuilds that are not on record as ours, too.
     #[serde(default)]
     pub adopt: bool,
+}
+
+/// Which indexes another kind wants rebuilt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rebuild {
+    /// All of them.
+    All,
+    /// Those that are bloated.
+    Bloated,
+}
+
+impl Reindex {
+    /// Indexes of these tables, from a megabyte on; for other kinds.
+    pub(super) fn of_tables(tables: &[Qualified], which: Rebuild) -> Self {
+        Self {
+            include: tables.iter().map(TablePattern::of).collect(),
+            exclude: Vec::new(),
+            always: which == Rebuild::All,
+            bloat_over: bloat_over(),
+            min_size: ByteSize(1 << 20),
+            max_size: None,
+            disk: None,
+            disk_size: None,
+            keep_free: keep_free(),
+            evidence: every_grade(),
+            measure_up_to: measure_up_to(),
+            max_blocker_wait: max_blocker_wait(),
+            adopt: false,
+        }
+    }
 }
 
 fn bloat_over() -> Percent {

@@ -100,9 +100,9 @@ fn over_budget(used: Use, disk_size: ByteSize, needed: u64) -> Option<(String, F
 }
 
 /// What an ordinary user may still write there.
-fn free_on(folder: &Path) -> std::io::Result<u64> {
-    let disk = rustix::fs::statvfs(folder)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+pub(in crate::jobs) fn free_on(folder: &Path) -> std::io::Result<u64> {
+    let disk = nix::sys::statvfs::statvfs(folder)?;
+    Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
 }
 
 fn size(bytes: u64) -> String {

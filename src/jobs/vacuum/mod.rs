@@ -20,6 +20,7 @@ use super::context::{Context, JobError};
 use super::pattern::TablePattern;
 use super::{Job, Profile, StepReport, Weight};
 use crate::lengths::Elapsed;
+use crate::pg::statement::Qualified;
 
 pub use decide::decide;
 pub(super) use facts::{Holder, lock_holder};
@@ -73,6 +74,24 @@ pub struct Vacuum {
     /// ANALYZE when changed rows reach this share of autovacuum's threshold.
     #[serde(default = "half")]
     pub analyze_score: Score,
+}
+
+impl Vacuum {
+    /// VACUUM (ANALYZE) of these tables, needed or not, giving back what is free at their ends; for other kinds.
+    pub(super) fn of_tables(tables: &[Qualified]) -> Self {
+        Self {
+            include: tables.iter().map(TablePattern::of).collect(),
+            exclude: Vec::new(),
+            always: true,
+            lock_wait: lock_wait(),
+            truncate: true,
+            dead_score: half(),
+            insert_score: tenth(),
+            visibility: nearly_all(),
+            age_score: half(),
+            analyze_score: half(),
+        }
+    }
 }
 
 /// A share of one of autovacuum's thresholds; at 1 autovacuum itself would act.

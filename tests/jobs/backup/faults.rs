@@ -51,12 +51,12 @@ async fn a_pg_dump_that_fails_in_whatever_way_leaves_no_backup() {
         (
             "cuts a data file",
             format!("{FOLDER}\n{real}\nfor f in \"$folder\"/[0-9]*; do truncate -s -7 \"$f\"; done"),
-            "does not come to its end",
+            if major.number >= 16 { "cannot be read" } else { "" },
         ),
         (
             "empties a data file",
             format!("{FOLDER}\n{real}\nfor f in \"$folder\"/[0-9]*; do : >\"$f\"; done"),
-            "does not come to its end",
+            "is empty",
         ),
         ("is killed", "kill -KILL $$".to_owned(), "killed by signal 9"),
         (
@@ -193,8 +193,8 @@ async fn a_full_disk_leaves_no_backup_and_recovers_when_old_ones_may_go() {
     let place = Workplace::new(&cluster, INCOMPRESSIBLE).await;
     let depot = match SmallDisk::mount("5m") {
         Some(disk) => {
-            let root = disk.0.path().to_owned();
-            Depot::new(&major).on(&root, disk)
+            let folder = disk.0.path().to_owned();
+            Depot::new(&major).on(&folder, disk)
         }
         None => return a_file_size_limit(place, &major).await,
     };

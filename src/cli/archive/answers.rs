@@ -1,0 +1,185 @@
+//! What `pgupkeep archive` answers, for programs and for people.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::cli::output;
+use crate::jobs::archive::verify::{GroupRows, Held, Stored, Verified};
+
+/// What `archive list` answers.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ArchiveList {
+    /// What is held by each rule: a scope of a preset, or a table with its children.
+    pub rules: Vec<ArchiveRule>,
+    /// What is held of each table, once for each shape that the table has had.
+    pub tables: Vec<ArchiveTable>,
+}
+
+/// What the archive holds by one rule.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ArchiveRule {
+    /// The rule, such as `mlflow/metric_history`.
+    pub rule: String,
+    /// Groups that have rows in the archive, such as runs.
+    pub groups: i64,
+    /// Their rows, of all tables.
+    pub rows: i64,
+    /// When the least recent of them was last active.
+    pub oldest_activity: Option<String>,
+    /// When the most recent of them was last active.
+    pub newest_activity: Option<String>,
+    /// When rows were last archived.
+    pub archived_at: Option<String>,
+    /// Groups that are held, that is not archived again for now.
+    pub held: i64,
+}
+
+impl From<Held> for ArchiveRule {
+    fn from(held: Held) -> Self {
+        let Held { rule, groups, rows, oldest_activity, newest_activity, archived_at, held } = held;
+        Self { rule, groups, rows, oldest_activity, newest_activity, archived_at, held }
+    }
+}
+
+/// What the archive holds of one table.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ArchiveTable {
+    /// The table, as `schema.table`.
+    pub table: String,
+    /// The view that shows its archived rows.
+    pub view: String,
+    /// Segments.
+    pub segments: i64,
+    /// Rows.
+    pub rows: i64,
+    /// Bytes of the segments with their indexes.
+    pub bytes: i64,
+}
+
+impl From<Stored> for ArchiveTable {
+    fn from(stored: Stored) -> Self {
+        let Stored { table, view, segments, rows, bytes } = stored;
+        Self { table, view, segments, rows, bytes }
+    }
+}
+
+/// What the archive holds of one group.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ArchiveGroup {
+    /// The group, such as the id of a run.
+    pub group: String,
+    /// By which rule it was archived.
+    pub rule: String,
+    /// Its rows, of all tables.
+    pub rows: i64,
+    /// The same by table.
+    pub tables: Vec<ArchiveGroupTable>,
+}
+
+/// What the archive holds of one group in one table.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ArchiveGroupTable {
+    /// The table, as `schema.table`.
+    pub table: String,
+    /// Segments.
+    pub segments: i64,
+    /// Rows.
+    pub rows: i64,
+    /// The batches that hold them.
+    pub batches: Vec<i64>,
+}
+
+impl From<GroupRows> for ArchiveGroupTable {
+    fn from(rows: GroupRows) -> Self {
+        let GroupRows { table, segments, rows, batches } = rows;
+        Self { table, segments, rows, batches }
+    }
+}
+
+/// What `archive verify` found of one table.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ArchiveDamage {
+    /// The table, as `schema.table`.
+    pub table: String,
+    /// Segments that were read.
+    pub segments: i64,
+    /// Rows that were read.
+    pub rows: i64,
+    /// What is damaged, a sentence a segment or batch; empty when all is well.
+    pub damaged: Vec<String>,
+}
+
+impl From<Verified> for ArchiveDamage {
+    fn from(verified: Verified) -> Self {
+        let Verified { table, segments, rows, damaged, .. } = verified;
+        Self { table, segments, rows, damaged }
+    }
+}
+
+impl ArchiveList {
+    pub(super) fn tell(&self) {
+        let mut rules = output::table(&["RULE", "GROUPS", "ROWS", "LAST ACTIVE", "ARCHIVED", "HELD"]);
+        for rule in &self.rules {
+            let span = match (&rule.oldest_activity, &rule.newest_activity) {
+                (Some(oldest), Some(newest)) => format!("{} to {}", day(oldest), day(newest)),
+                _ => String::new(),
+            };
+            let archived = rule.archived_at.clone().unwrap_or_default();
+            rules.add_row([
+                rule.rule.clone(),
+                rule.groups.to_string(),
+                rule.rows.to_string(),
+                span,
+                archived,
+                rule.held.to_string(),
+            ]);
+        }
+        output::say(&rules.to_string());
+        output::say("");
+        let mut tables = output::table(&["TABLE", "VIEW", "SEGMENTS", "ROWS", "SIZE"]);
+        for table in &self.tables {
+            let size = output::bytes(table.bytes);
+            tables.add_row([
+                table.table.clone(),
+                table.view.clone(),
+                table.segments.to_string(),
+                table.rows.to_string(),
+                size,
+            ]);
+        }
+        output::say(&tables.to_string());
+    }
+}
+
+fn day(instant: &str) -> &str {
+    instant.get(..10).unwrap_or(instant)
+}
+
+pub(super) fn tell_groups(groups: &[ArchiveGroup]) {
+    for group in groups {
+        output::say(&format!("{} of {}: {}", group.group, group.rule, output::rows(group.rows)));
+        for table in &group.tables {
+            let batches = table.batches.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            output::say(&format!(
+                "  {}: {} in {} segments, batch {batches}",
+                table.table,
+                output::rows(table.rows),
+                table.segments
+            ));
+        }
+    }
+}
+
+pub(super) fn tell_verified(all: &[ArchiveDamage]) {
+    for table in all {
+        let read = format!("{}: {} in {} segments", table.table, output::rows(table.rows), table.segments);
+        if table.damaged.is_empty() {
+            output::say(&format!("{read}, all as they were"));
+        } else {
+            output::say(&format!("{read}, {} of them damaged:", table.damaged.len()));
+            for damage in &table.damaged {
+                output::say(&format!("  {damage}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! The moving transaction: rows leave a live table only together with the proof that the archive gives them back.
+//!
+//! In one short transaction: lock the roots and look again whether they may go, delete the rows and receive them, write
+//! them as segments, read them back through the archive's own SQL, compare, see that nothing else has changed, commit.
+//! Whatever goes wrong before the commit leaves everything as it was, and after it there is nothing left to do.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use sqlx::PgConnection;
+use sqlx::postgres::types::Oid;
+use uuid::Uuid;
+
+use super::batch::{Batch, Unreadable};
+use super::copy::{CopyError, Rows};
+use super::digest::{Digest, RowHasher};
+use super::layout::Place;
+use super::rule::{Part, Root, Rule};
+use super::segment::{Segments, encode};
+use super::shape::Shape;
+use super::store::{Definition, NewBatch, Store, check_shape, execute};
+use crate::fault::Fault;
+use crate::jobs::context::JobError;
+use crate::pg::PgError;
+use crate::pg::statement::{Qualified, Statement, literal};
+
+/// How much is sent to the server at a time.
+const PIECE: usize = 1 << 16;
+
+/// Which roots a batch is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chunk {
+    /// These groups.
+    Groups(Vec<String>),
+    /// The roots in these pages of their table: from, and up to but without.
+    Pages(i64, i64),
+}
+
+/// What a batch may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// How many rows at most; nothing when the chunk is known to be small enough.
+    pub rows: Option<u64>,
+    /// How long the deletion of a table's rows may take.
+    pub time: Duration,
+    /// How long a lock is waited for.
+    pub lock_wait: Duration,
+    /// Whether it is the first of the transactions that a chunk is split over.
+    pub first: bool,
+}
+
+/// Everything that a move needs to know.
+#[derive(Debug)]
+pub struct Move<'a> {
+    /// What moves together.
+    pub rule: &'a Rule,
+    /// The shape and the place of each part's table, in the order of the rule's parts.
+    pub sources: &'a [(Shape, Place)],
+    /// The archive.
+    pub store: &'a Store,
+    /// The run that does it.
+    pub run_id: Option<Uuid>,
+}
+
+/// What a batch has moved.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Moved {
+    /// Rows of each part, in the order of the rule's parts.
+    pub rows: Vec<u64>,
+    /// Roots that were locked and looked at.
+    pub roots: u64,
+    /// Whether rows are left because the batch was full.
+    pub more: bool,
+    /// Bytes of WAL that the server wrote meanwhile, others' included.
+    pub wal_bytes: i64,
+}
+
+impl Moved {
+    /// Rows of all parts.
+    pub fn total(&self) -> u64 {
+        self.rows.iter().sum()
+    }
+}
+
+impl Move<'_> {
+    /// What the transaction sends, for the record.
+    pub fn script(&self, chunk: &Chunk, bounds: Bounds) -> Statement {
+        let mut lines = self.begin(bounds);
+        lines.push(self.pick(chunk));
+        lines.extend(self.rule.locks.iter().cloned());
+        lines.push(self.unpick());
+        lines.extend(self.keep_apart(bounds));
+        for (part, (shape, place)) in self.rule.parts.iter().zip(self.sources) {
+            lines.push(Self::delete(part, shape, bounds.rows));
+            lines.push(format!("copy {} from stdin (format binary)", place.segments()));
+            lines.push(Self::read_back(shape, place, None));
+        }
+        lines.extend(self.rule.marks.iter().cloned());
+        lines.push("commit".to_owned());
+        Statement::built(lines.join(";\n"))
+    }
+
+    /// Moves what the chunk holds, as far as the bounds allow.
+    ///
+    /// # Errors
+    /// Whatever failed; the caller must roll back, and nothing has changed then.
+    pub async fn perform(&self, conn: &mut PgConnection, chunk: &Chunk, bounds: Bounds) -> Result<Moved, JobError> {
+        let wal_before = wal_position(conn).await?;
+        execute(conn, &self.begin(bounds)).await?;
+        for (part, (shape, _)) in self.rule.parts.iter().zip(self.sources) {
+            check_shape(conn, part, shape).await?;
+        }
+        let before = Changes::read(conn).await?;
+        let roots = affect(conn, &self.pick(chunk)).await?;
+        execute(conn, &self.rule.locks).await?;
+        let gone = affect(conn, &self.unpick()).await?;
+        let mut moved = Moved { roots: roots - gone, rows: vec![0; self.rule.parts.len()], ..Moved::default() };
+        if moved.roots == 0 {
+            sqlx::raw_sql("rollback").execute(conn).await?;
+            return Ok(moved);
+        }
+        sqlx::raw_sql("analyze pg_temp.pgupkeep_picked").execute(&mut *conn).await?;
+        execute(conn, &self.keep_apart(bounds)).await?;
+        let rule_id = self.store.rule_id(conn, &self.rule.name, &self.definition()).await?;
+        let batch = NewBatch {
+            run_id: self.run_id,
+            cutoff: &self.rule.cutoff,
+            schema_version: self.rule.schema_version.as_deref(),
+        };
+        let batch_id = self.store.begin_batch(conn, rule_id, &batch).await?;
+        let mut left = bounds.rows;
+        let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
+        for (nth, (part, (shape, place))) in self.rule.parts.iter().zip(self.sources).enumerate() {
+            if left == Some(0) {
+                // What is left may refer to what follows, so that has to wait for it.
+                break;
+            }
+            let rows = self.receive(conn, part, shape, left).await?;
+            moved.rows[nth] = rows.digest.rows;
+            if let Some(most) = left {
+                left = Some(most.saturating_sub(rows.digest.rows));
+            }
+            if rows.digest.rows > 0 {
+                self.keep(conn, (shape, place), rows, (rule_id, batch_id), &mut counts).await?;
+            }
+        }
+        moved.more = left == Some(0);
+        if moved.total() == 0 {
+            sqlx::raw_sql("rollback").execute(conn).await?;
+            return Ok(moved);
+        }
+        let counts: Vec<(i64, i64)> = counts.into_iter().collect();
+        self.store.count_groups(conn, &counts).await?;
+        self.prove_nothing_else_changed(conn, &before, &moved).await?;
+        self.mark(conn, &counts).await?;
+        sqlx::raw_sql("commit").execute(&mut *conn).await?;
+        moved.wal_bytes = wal_position(conn).await? - wal_before;
+        Ok(moved)
+    }
+
+    fn begin(&self, bounds: Bounds) -> Vec<String> {
+        let Root { keys, .. } = &self.rule.root;
+        let columns = keys.iter().enumerate().map(|(nth, (_, of))| format!(", k{} {of}", nth + 1));
+        let columns = columns.collect::<Vec<_>>().concat();
+        let tables = super::step::tables(self.rule).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        vec![
+            "begin isolation level read committed".to_owned(),
+            "set local search_path = pg_catalog, pg_temp".to_owned(),
+            format!("set local lock_timeout = {}", bounds.lock_wait.as_millis()),
+            format!("set local statement_timeout = {}", bounds.time.as_millis()),
+            // Longer than we ever think between two statements; whoever waits for our rows is not kept for ever.
+            "set local idle_in_transaction_session_timeout = '60s'".to_owned(),
+            // What a DELETE locks anyway, but before anybody looks at the columns: they cannot change from here on.
+            format!("lock table {tables} in row exclusive mode"),
+            "set local extra_float_digits = 3".to_owned(),
+            "set local intervalstyle = postgres".to_owned(),
+            "set local bytea_output = hex".to_owned(),
+            "drop table if exists pg_temp.pgupkeep_picked".to_owned(),
+            format!(
+                "create temporary table pgupkeep_picked (tid tid, group_key text, activity timestamptz{columns}) on commit drop"
+            ),
+        ]
+    }
+
+    /// Locks the roots that may go. New rows that refer to one of them wait from here on for the end of the batch.
+    fn pick(&self, chunk: &Chunk) -> String {
+        let Root { table, keys, group, eligible, activity, .. } = &self.rule.root;
+        let columns = keys.iter().map(|(key, _)| format!(", r.{key}")).collect::<Vec<_>>().concat();
+        let within = match chunk {
+            Chunk::Groups(groups) => {
+                let list = groups.iter().map(literal).collect::<Vec<_>>().join(", ");
+                format!("{group} in ({list})")
+            }
+            Chunk::Pages(from, to) => format!("r.ctid >= '({from},0)'::tid and r.ctid < '({to},0)'::tid"),
+        };
+        format!(
+            "insert into pg_temp.pgupkeep_picked select r.ctid, {group}, {activity}{columns} from {table} r \
+             where {within} and ({eligible}) and {} for update of r skip locked",
+            self.not_held()
+        )
+    }
+
+    /// Looks again, now that they are locked, with what others have committed meanwhile.
+    fn unpick(&self) -> String {
+        let Root { table, fenced, .. } = &self.rule.root;
+        format!(
+            "delete from pg_temp.pgupkeep_picked p where not exists (select 1 from {table} r \
+             where r.ctid = p.tid and ({fenced}) and {})",
+            self.not_held()
+        )
+    }
+
+    /// Writes down which rows stay, where a chunk is split: what is said of the whole does not hold for a rest.
+    fn keep_apart(&self, bounds: Bounds) -> Vec<String> {
+        let kept = self.rule.parts.iter().filter_map(|part| part.kept.as_ref().map(|kept| (part, kept)));
+        let tables = kept.filter(|_| bounds.rows.is_some() && bounds.first).flat_map(|(part, kept)| {
+            let table = kept_table(part);
+            [
+                format!("drop table if exists pg_temp.{table}"),
+                format!("create temporary table {table} on commit preserve rows as {kept}"),
+                format!("analyze pg_temp.{table}"),
+            ]
+        });
+        tables.collect()
+    }
+
+    fn not_held(&self) -> String {
+        format!("not {}", super::candidates::held(self.rule, self.store))
+    }
+
+    fn delete(part: &Part, shape: &Shape, most: Option<u64>) -> String {
+        let Part { table, using, on, kept, .. } = part;
+        let kept = kept.as_ref().map(|kept| match most {
+            Some(_) => format!(" and not exists (select 1 from pg_temp.{} k where k.tid = t.ctid)", kept_table(part)),
+            None => format!(" and not exists (select 1 from ({kept}) k where k.tid = t.ctid)"),
+        });
+        let kept = kept.unwrap_or_default();
+        let some = most.map(|most| {
+            format!(" and t.ctid = any (array(select t.ctid from {table} t, {using} where {on}{kept} limit {most}))")
+        });
+        let some = some.unwrap_or(kept);
+        format!(
+            "copy (delete from {table} t using {using} where {on}{some} returning p.group_key, {}) to stdout (format binary)",
+            shape.returning()
+        )
+    }
+
+    fn read_back(shape: &Shape, place: &Place, batch_id: Option<i64>) -> String {
+        let batch = batch_id.map_or_else(|| "$1".to_owned(), |batch_id| batch_id.to_string());
+        format!(
+            "copy (select a.pgupkeep_no, {} from {} a where a.pgupkeep_batch = {batch}) to stdout (format binary)",
+            shape.as_declared("a"),
+            place.rows()
+        )
+    }
+
+    /// Deletes a part's rows and receives them.
+    async fn receive<'s>(
+        &self,
+        conn: &mut PgConnection,
+        part: &Part,
+        shape: &'s Shape,
+        most: Option<u64>,
+    ) -> Result<Batch<'s>, JobError> {
+        // The way by an index is right for a batch, whatever old statistics make the planner believe.
+        let scan = if part.indexed { "off" } else { "on" };
+        sqlx::raw_sql(Statement::built(format!("set local enable_seqscan = {scan}")).to_sql())
+            .execute(&mut *conn)
+            .await?;
+        let mut batch = Batch::new(shape);
+        stream(conn, &Self::delete(part, shape, most), Batch::fields(shape) + 1, |fields| {
+            let (group, fields) = fields.split_first().ok_or(Received::Unreadable(Unreadable))?;
+            batch.push(group.unwrap_or_default(), fields)?;
+            Ok(())
+        })
+        .await?;
+        sqlx::raw_sql("set local enable_seqscan = on").execute(&mut *conn).await?;
+        Ok(batch)
+    }
+
+    /// Writes rows as segments, and compares what the archive's own SQL gives back with what was received.
+    async fn keep(
+        &self,
+        conn: &mut PgConnection,
+        (shape, place): (&Shape, &Place),
+        rows: Batch<'_>,
+        (rule_id, batch_id): (i64, i64),
+        counts: &mut BTreeMap<i64, i64>,
+    ) -> Result<(), JobError> {
+        let digest = rows.digest;
+        let ids = self.store.group_ids(conn, rule_id, &rows.group_keys()).await?;
+        let segments = encode(rows, shape, batch_id, &|key| ids.get(key).copied())
+            .map_err(|message| JobError::Refused { fault: Fault::Internal, message })?;
+        for (key, rows) in &segments.groups {
+            if let Some(id) = ids.get(key) {
+                *counts.entry(*id).or_default() += i64::try_from(*rows).unwrap_or(i64::MAX);
+            }
+        }
+        write(conn, place, &segments).await?;
+        self.store.end_batch(conn, (batch_id, place.source_id), segments.digests.len(), digest).await?;
+        self.prove(conn, (shape, place), batch_id, digest, &segments.digests).await
+    }
+
+    async fn prove(
+        &self,
+        conn: &mut PgConnection,
+        (shape, place): (&Shape, &Place),
+        batch_id: i64,
+        received: Digest,
+        segments: &[Digest],
+    ) -> Result<(), JobError> {
+        let (found, each) = read_digests(conn, &Self::read_back(shape, place, Some(batch_id)), shape).await?;
+        let differing = segments
+            .iter()
+            .enumerate()
+            .find(|(no, digest)| i32::try_from(*no).ok().and_then(|no| each.get(&no)) != Some(digest));
+        if found == received && differing.is_none() && each.len() == segments.len() {
+            return Ok(());
+        }
+        let message = format!(
+            "the archive does not give back what was deleted from {}: {} rows left it, {} came back{}; the batch was \
+             rolled back and nothing was moved",
+            shape.table,
+            received.rows,
+            found.rows,
+            differing.map(|(no, _)| format!(", and segment {no} differs")).unwrap_or_default(),
+        );
+        Err(JobError::Refused { fault: Fault::Internal, message })
+    }
+
+    /// What a restore has to know of the rule.
+    fn definition(&self) -> Definition {
+        let Root { table, group, leaves, .. } = &self.rule.root;
+        let mut tables = super::step::tables(self.rule);
+        tables.reverse();
+        Definition {
+            root: table.clone(),
+            group: group.clone(),
+            leaves: *leaves,
+            tables,
+            unmarks: self.rule.unmarks.clone(),
+            wanted: self.rule.wanted.clone(),
+        }
+    }
+
+    /// Counts what the transaction has changed in every table, so that a cascade, a trigger or a rule cannot hide.
+    async fn prove_nothing_else_changed(
+        &self,
+        conn: &mut PgConnection,
+        before: &Changes,
+        moved: &Moved,
+    ) -> Result<(), JobError> {
+        let changes = Changes::read(conn).await?.since(before);
+        for (part, rows) in self.rule.parts.iter().zip(&moved.rows) {
+            let found = changes.of(part.oid);
+            let expected = Change { deleted: i64::try_from(*rows).unwrap_or(i64::MAX), ..Change::default() };
+            if found != expected {
+                let why = if found == Change::default() { "; is track_counts off?" } else { "" };
+                return Err(changed_otherwise(&part.table.to_string(), found, expected, why));
+            }
+        }
+        for (oid, (table, found)) in &changes.tables {
+            let ours = table.schema == self.store.store || self.rule.parts.iter().any(|part| part.oid == *oid);
+            if !ours && *found != Change::default() {
+                return Err(changed_otherwise(&table.to_string(), *found, Change::default(), ""));
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks the roots that stay; the marks may write to one table and no other.
+    async fn mark(&self, conn: &mut PgConnection, counts: &[(i64, i64)]) -> Result<(), JobError> {
+        if self.rule.marks.is_empty() {
+            return Ok(());
+        }
+        let ids = counts.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(", ");
+        let totals = format!(
+            "create temporary table pgupkeep_moved on commit drop as \
+             select g.group_key, g.row_count as points from {} g where g.group_id in ({ids})",
+            self.store.table("group_state")
+        );
+        execute(conn, &["drop table if exists pg_temp.pgupkeep_moved".to_owned(), totals]).await?;
+        let before = Changes::read(conn).await?;
+        let mut affected = 0;
+        for mark in &self.rule.marks {
+            affected += affect(conn, mark).await?;
+        }
+        let changes = Changes::read(conn).await?.since(&before);
+        let written: i64 =
+            changes.tables.values().map(|(_, change)| change.inserted + change.updated + change.deleted).sum();
+        if written == i64::try_from(affected).unwrap_or(i64::MAX) {
+            return Ok(());
+        }
+        let message = format!(
+            "marking what was archived has changed {written} rows where {affected} were meant, probably by a trigger; \
+             the batch was rolled back and nothing was moved"
+        );
+        Err(JobError::Refused { fault: Fault::Statement, message })
+    }
+}
+
+/// Where the rows of a part that stay are written down.
+fn kept_table(part: &Part) -> String {
+    format!("pgupkeep_kept_{}", part.oid.0)
+}
+
+fn changed_otherwise(table: &str, found: Change, expected: Change, why: &str) -> JobError {
+    let message = format!(
+        "the batch has changed {table} otherwise than by moving rows ({found}; expected {expected}), as a cascade, a \
+         trigger or a rule does{why}; it was rolled back and nothing was moved"
+    );
+    JobError::Refused { fault: Fault::Statement, message }
+}
+
+/// What a transaction has changed in one table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Change {
+    inserted: i64,
+    updated: i64,
+    deleted: i64,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} inserted, {} updated, {} deleted", self.inserted, self.updated, self.deleted)
+    }
+}
+
+/// What this session has changed in every table, by the server's own counters.
+#[derive(Debug, Default)]
+struct Changes {
+    tables: HashMap<Oid, (Qualified, Change)>,
+}
+
+impl Changes {
+    async fn read(conn: &mut PgConnection) -> Result<Self, JobError> {
+        let query = sqlx::query_as::<_, (Oid, String, String, i64, i64, i64)>(include_str!("../sql/read_changes.sql"));
+        let rows = query.fetch_all(conn).await?;
+        let tables = rows.into_iter().map(|(oid, schema, name, inserted, updated, deleted)| {
+            (oid, (Qualified::new(schema, name), Change { inserted, updated, deleted }))
+        });
+        Ok(Self { tables: tables.collect() })
+    }
+
+    /// What was added since; earlier transactions' changes may still be in the counters.
+    fn since(mut self, before: &Self) -> Self {
+        for (oid, (_, change)) in &mut self.tables {
+            let earlier = before.of(*oid);
+            change.inserted -= earlier.inserted;
+            change.updated -= earlier.updated;
+            change.deleted -= earlier.deleted;
+        }
+        self
+    }
+
+    fn of(&self, oid: Oid) -> Change {
+        self.tables.get(&oid).map(|(_, change)| *change).unwrap_or_default()
+    }
+}
+
+/// How rows could not be received.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Received {
+    /// The stream is not what it should be.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// A value is not what it should be.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+/// Sends a COPY TO STDOUT and hands on its rows.
+///
+/// # Errors
+/// The server's, or the receiver's.
+pub(super) async fn stream(
+    conn: &mut PgConnection,
+    copy: &str,
+    fields: usize,
+    mut row: impl FnMut(&[Option<&[u8]>]) -> Result<(), Received> + Send,
+) -> Result<(), JobError> {
+    let broken = |error: Received| JobError::Refused { fault: Fault::Internal, message: error.to_string() };
+    let mut pieces = conn.copy_out_raw(copy).await?;
+    let mut rows = Rows::of(fields);
+    while let Some(piece) = pieces.try_next().await? {
+        rows.push(&piece, &mut row).map_err(broken)?;
+    }
+    rows.finish().map_err(|error| broken(error.into()))
+}
+
+/// The digest of all rows that a COPY of `(no, columns..)` gives, and of each segment.
+///
+/// # Errors
+/// The server's.
+pub(super) async fn read_digests(
+    conn: &mut PgConnection,
+    copy: &str,
+    shape: &Shape,
+) -> Result<(Digest, HashMap<i32, Digest>), JobError> {
+    let (mut all, mut each, mut hasher) = (Digest::default(), HashMap::<i32, Digest>::new(), RowHasher::default());
+    stream(conn, copy, shape.columns.len() + 1, |fields| {
+        let (no, fields) = fields.split_first().ok_or(Received::Unreadable(Unreadable))?;
+        let no =
+            no.and_then(|no| no.try_into().ok()).map(i32::from_be_bytes).ok_or(Received::Unreadable(Unreadable))?;
+        let hash = hasher.hash(fields);
+        all.add(hash);
+        each.entry(no).or_default().add(hash);
+        Ok(())
+    })
+    .await?;
+    Ok((all, each))
+}
+
+/// Copies segments into their table.
+///
+/// # Errors
+/// The server's.
+pub(super) async fn write(conn: &mut PgConnection, place: &Place, segments: &Segments) -> Result<(), JobError> {
+    let statement = format!("copy {} from stdin (format binary)", place.segments());
+    let mut copy = conn.copy_in_raw(&statement).await?;
+    for piece in segments.stream.chunks(PIECE) {
+        copy.send(piece).await?;
+    }
+    copy.finish().await?;
+    Ok(())
+}
+
+/// Sends a statement; gives back how many rows it affected.
+async fn affect(conn: &mut PgConnection, statement: &str) -> Result<u64, JobError> {
+    let statement = Statement::built(statement);
+    Ok(sqlx::raw_sql(statement.to_sql()).execute(conn).await.map_err(PgError::from)?.rows_affected())
+}
+
+async fn wal_position(conn: &mut PgConnection) -> Result<i64, JobError> {
+    let position = sqlx::query_scalar::<_, i64>(include_str!("../sql/read_wal_position.sql"));
+    Ok(position.fetch_one(conn).await.map_err(PgError::from)?)
+}

@@ -1,0 +1,313 @@
+//! The steps of an archival, performed: batch by batch, and what follows when rows have left.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::layout::Place;
+use super::limit::Limit;
+use super::mover::{Bounds, Chunk, Move, Moved};
+use super::rule::Rule;
+use super::shape::Shape;
+use super::spec::Archive;
+use super::step::{MoveStep, ReportStep, Sizes, Step};
+use super::store::{self, Store};
+use crate::amounts::ByteSize;
+use crate::fault::Fault;
+use crate::jobs::context::{Context, JobError};
+use crate::jobs::drive::{self, End, Finish};
+use crate::jobs::reindex::{Rebuild, Reindex, room};
+use crate::jobs::vacuum::Vacuum;
+use crate::jobs::{Measures, StepReport};
+use crate::pg::connect::within;
+use crate::pg::statement::{Qualified, Statement};
+
+const FACTS_LIMIT: Duration = Duration::from_secs(20);
+/// How often the way is looked at when a standby or the WAL is behind.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The share of a table's rows whose leaving makes air of its indexes.
+const MUCH: f64 = 0.2;
+/// Fewer rows than this are not tried when batches take too long.
+const FEWEST_ROWS: u64 = 500;
+
+/// Does one step.
+pub(super) async fn perform(spec: &Archive, step: &Step, cx: &mut Context) -> Result<StepReport, JobError> {
+    let name = step.to_string();
+    match step {
+        Step::Prepare { rule, .. } => prepare(spec, rule, &name, cx).await,
+        Step::Move(step) => move_rows(spec, step, &name, cx).await,
+        Step::Vacuum(tables) => vacuum(tables, cx).await,
+        Step::Reindex(tables) => reindex(spec, tables, cx).await,
+        Step::Report(step) => report(spec, step, cx).await,
+        Step::Expire(step) => super::expire::perform(spec, step, &name, cx).await,
+    }
+}
+
+/// Makes the archive's schemas, its catalogue, and the places of the rule's tables.
+async fn prepare(spec: &Archive, rule: &Rule, name: &str, cx: &mut Context) -> Result<StepReport, JobError> {
+    let store = Store::new(&spec.schema);
+    let exists = store.exists(cx.reader().await?).await?;
+    let mut statements = vec!["begin".to_owned(), "set local search_path = pg_catalog, pg_temp".to_owned()];
+    if !exists {
+        statements.extend(store.create());
+    }
+    let script =
+        Statement::built(format!("{};\n-- and what each table's shape needs;\ncommit", statements.join(";\n")));
+    let mut conn = cx.session.lend()?;
+    let work = async {
+        store::execute(&mut conn, &statements).await?;
+        for part in &rule.parts {
+            let shape = Shape::read(&mut conn, part).await?;
+            store.ensure_source(&mut conn, &shape).await?;
+        }
+        sqlx::raw_sql("commit").execute(&mut conn).await?;
+        Ok(())
+    };
+    let done = cx.oversee(name, &script, work).await;
+    cx.session.take_back(conn, done.is_ok()).await?;
+    done.map(|()| StepReport::Done(Measures::default()))
+}
+
+async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context) -> Result<StepReport, JobError> {
+    let store = Store::new(&spec.schema);
+    let rule = &*step.rule;
+    let sources = known_sources(&store, rule, cx).await?;
+    let moving = Move { rule, sources: &sources, store: &store, run_id: cx.run_id() };
+    let mut totals = Totals::new(rule);
+    for chunk in step.chunks() {
+        let mut bounds = Bounds {
+            rows: step.is_large().then_some(step.most),
+            time: spec.batch_time.0,
+            lock_wait: spec.lock_wait.0,
+            first: true,
+        };
+        loop {
+            way_is_free(spec, cx).await?;
+            // The row of the last batch is closed by the step's own report, those before it here.
+            if let Some(before) = totals.unsettled() {
+                cx.settle(name, &StepReport::Done(before)).await?;
+            }
+            match one_batch(&moving, &chunk, bounds, name, cx).await {
+                Ok(moved) => {
+                    let more = moved.more;
+                    totals.add(moved, bounds.first);
+                    if !more {
+                        break;
+                    }
+                    bounds.first = false;
+                }
+                Err(error) if is_too_slow(&error) && cx.session.is_usable() => {
+                    // The server stopped it at `batch_time`, and nothing was moved: less at a time, then.
+                    let rows = bounds.rows.unwrap_or(step.most) / 2;
+                    if rows < FEWEST_ROWS {
+                        return Err(error);
+                    }
+                    tracing::info!(rows, batch_time = %spec.batch_time, "a batch took too long; the next ones are smaller");
+                    bounds.rows = Some(rows);
+                }
+                Err(error) => return Err(error),
+            }
+            cx.pause(spec.pause_between.0).await?;
+        }
+    }
+    Ok(totals.report(step))
+}
+
+/// One transaction, on record.
+async fn one_batch(
+    moving: &Move<'_>,
+    chunk: &Chunk,
+    bounds: Bounds,
+    name: &str,
+    cx: &mut Context,
+) -> Result<Moved, JobError> {
+    let script = moving.script(chunk, bounds);
+    let mut conn = cx.session.lend()?;
+    let moved = cx.oversee(name, &script, moving.perform(&mut conn, chunk, bounds)).await;
+    cx.session.take_back(conn, moved.is_ok()).await?;
+    moved
+}
+
+/// query_canceled: by `statement_timeout`, since nobody else cancels sessions of ours without an order.
+fn is_too_slow(error: &JobError) -> bool {
+    matches!(error, JobError::Target(error) if error.sqlstate() == Some("57014"))
+}
+
+/// The shape and the place of each part's table, as the archive knows them.
+async fn known_sources(store: &Store, rule: &Rule, cx: &mut Context) -> Result<Vec<(Shape, Place)>, JobError> {
+    let mut sources = Vec::new();
+    let conn = cx.reader().await?;
+    for part in &rule.parts {
+        let shape = Shape::read(conn, part).await?;
+        let known = store.sources(conn, Some(&part.table)).await?;
+        let found = known.into_iter().find(|source| source.current && source.shape == shape);
+        let place = found.map(|source| source.place).ok_or_else(|| JobError::Refused {
+            fault: Fault::Locked,
+            message: format!(
+                "{} was altered since the plan was made; nothing was moved, and the next attempt plans anew",
+                part.table
+            ),
+        })?;
+        sources.push((shape, place));
+    }
+    Ok(sources)
+}
+
+/// Waits until standbys have caught up and the WAL that is held back is little enough.
+async fn way_is_free(spec: &Archive, cx: &mut Context) -> Result<(), JobError> {
+    if let Some(disk) = &spec.disk {
+        let free = room::free_on(Path::new(disk));
+        let why = match free {
+            Ok(free) if free >= spec.keep_free.0 => None,
+            Ok(free) => Some(format!("{} are free at {disk}, and keep_free is {}", ByteSize(free), spec.keep_free)),
+            Err(error) => Some(format!("the free space at {disk} could not be read: {error}")),
+        };
+        if let Some(why) = why {
+            let message = format!("{why}; nothing more was moved, and what was is complete");
+            return Err(JobError::Refused { fault: Fault::DiskFull, message });
+        }
+    }
+    let mut told = false;
+    loop {
+        let query = sqlx::query_as::<_, (Option<f64>, Option<i64>)>(include_str!("../sql/read_pressure.sql"));
+        let (lag, held) = within(FACTS_LIMIT, query.fetch_one(cx.reader().await?)).await?;
+        let reason = match (spec.max_replica_lag, spec.max_wal) {
+            (Limit::At(most), _) if lag.is_some_and(|lag| lag > most.0.as_secs_f64()) => {
+                format!("a standby is {:.0} s behind (max_replica_lag {most})", lag.unwrap_or_default())
+            }
+            (_, Limit::At(most)) if held.is_some_and(|held| held > most.bytes()) => {
+                format!("replication slots hold back {} bytes of WAL (max_wal {most})", held.unwrap_or_default())
+            }
+            _ => return Ok(()),
+        };
+        if !told {
+            tracing::info!(reason, "the archival waits");
+            told = true;
+        }
+        cx.pause(LOOK_EVERY).await?;
+    }
+}
+
+/// What the batches of a step have moved.
+struct Totals {
+    tables: Vec<Qualified>,
+    rows: Vec<u64>,
+    roots: u64,
+    wal_bytes: i64,
+    last: Option<Moved>,
+    began: Instant,
+}
+
+impl Totals {
+    fn new(rule: &Rule) -> Self {
+        let tables: Vec<Qualified> = rule.parts.iter().map(|part| part.table.clone()).collect();
+        let rows = vec![0; tables.len()];
+        Self { tables, rows, roots: 0, wal_bytes: 0, last: None, began: Instant::now() }
+    }
+
+    /// Takes a batch in; a chunk's roots are those of its first.
+    fn add(&mut self, moved: Moved, first: bool) {
+        if first {
+            self.roots += moved.roots;
+        }
+        for (total, rows) in self.rows.iter_mut().zip(&moved.rows) {
+            *total += rows;
+        }
+        self.wal_bytes += moved.wal_bytes;
+        self.last = Some(moved);
+    }
+
+    /// What is to be said of the last batch, where that was not said yet.
+    fn unsettled(&mut self) -> Option<Measures> {
+        self.last.take().map(|moved| self.of_batch(&moved))
+    }
+
+    fn of_batch(&self, moved: &Moved) -> Measures {
+        let rows: serde_json::Map<String, serde_json::Value> = self
+            .tables
+            .iter()
+            .zip(&moved.rows)
+            .filter(|(_, rows)| **rows > 0)
+            .map(|(table, rows)| (table.plain(), (*rows).into()))
+            .collect();
+        let detail = json!({ "rows": rows, "wal_bytes": moved.wal_bytes, "proven": moved.total() > 0 });
+        let total = i64::try_from(moved.total()).ok();
+        Measures { rows: total, detail: Some(detail), ..Measures::default() }
+    }
+
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a figure for people")]
+    fn report(self, step: &MoveStep) -> StepReport {
+        let total: u64 = self.rows.iter().sum();
+        let seconds = self.began.elapsed().as_secs_f64();
+        let mut measures = self.last.as_ref().map(|moved| self.of_batch(moved)).unwrap_or_default();
+        if let Some(detail) = measures.detail.as_mut() {
+            detail["rows_per_second"] = ((total as f64 / seconds.max(0.001)).round() as i64).into();
+        }
+        let reason = match step.groups() {
+            Some(groups) if self.roots < groups => format!(
+                "{} of {groups} were not free to move: they are locked by somebody, held, or not old enough any more; \
+                 they were left as they are for the next attempt",
+                groups - self.roots
+            ),
+            None if total == 0 && step.expected.rows > 0 => {
+                "nothing was free to move: it is locked, held, or not old enough any more; it was left as it is"
+                    .to_owned()
+            }
+            _ => return StepReport::Done(measures),
+        };
+        StepReport::NotDone { reason, fault: Fault::Locked, measures }
+    }
+}
+
+/// Measures the tables and the archive once more, beside what they were when the plan was made.
+async fn report(spec: &Archive, step: &ReportStep, cx: &mut Context) -> Result<StepReport, JobError> {
+    let after = Sizes::read(&Store::new(&spec.schema), &step.tables, cx).await?;
+    let detail = json!({ "before": step.before, "after": after });
+    let (bytes_before, bytes_after) = (Some(step.before.total()), Some(after.total()));
+    Ok(StepReport::Done(Measures { rows: None, bytes_before, bytes_after, detail: Some(detail) }))
+}
+
+async fn vacuum(tables: &[Qualified], cx: &mut Context) -> Result<StepReport, JobError> {
+    let job = Vacuum::of_tables(tables);
+    inner(drive::drive(&job, cx).await)
+}
+
+/// Rebuilds the indexes of the tables that this run took a large share of; the others' by the evidence of their bloat.
+async fn reindex(spec: &Archive, tables: &[Qualified], cx: &mut Context) -> Result<StepReport, JobError> {
+    let store = Store::new(&spec.schema);
+    let shares = match cx.run_id() {
+        Some(run_id) => store.moved_shares(cx.reader().await?, run_id).await?,
+        None => Vec::new(),
+    };
+    let is_much = |table: &&Qualified| shares.iter().any(|(known, share)| known == *table && *share >= MUCH);
+    let (much, little): (Vec<&Qualified>, Vec<&Qualified>) = tables.iter().partition(is_much);
+    let mut last = StepReport::Done(Measures::default());
+    for (tables, which) in [(much, Rebuild::All), (little, Rebuild::Bloated)] {
+        let tables: Vec<Qualified> = tables.into_iter().cloned().collect();
+        if !tables.is_empty() {
+            let job = Reindex::of_tables(&tables, which);
+            let report = inner(drive::drive(&job, cx).await)?;
+            if matches!(last, StepReport::Done(_)) {
+                last = report;
+            }
+        }
+    }
+    Ok(last)
+}
+
+/// What this job makes of the end of one that it had done.
+fn inner(finish: Finish) -> Result<StepReport, JobError> {
+    let error = finish.error().unwrap_or_default();
+    let Finish { end, done, planned, fault, .. } = finish;
+    let detail = Some(json!({ "steps_done": done, "steps_planned": planned }));
+    let fault = fault.unwrap_or(Fault::Internal);
+    match end {
+        End::Succeeded => Ok(StepReport::Done(Measures { detail, ..Measures::default() })),
+        End::Partial | End::Failed => {
+            Ok(StepReport::NotDone { reason: error, fault, measures: Measures { detail, ..Measures::default() } })
+        }
+        End::Stopped(stop) => Err(JobError::Stopped(stop)),
+    }
+}

@@ -1,0 +1,211 @@
+//! The plan of an archival: which rows move in which transactions, what that is expected to cost, and what follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::candidates::{Candidate, Candidates, candidates};
+use super::limit::Limit;
+use super::mover::Chunk;
+use super::resolve::resolve;
+use super::rule::Rule;
+use super::shape::{Carrier, Column, Role, Shape};
+use super::spec::Archive;
+use super::step::{self, Expected, MoveStep, ReportStep, Sizes, Step};
+use super::store::Store;
+use super::{backup, expire};
+use crate::amounts::rough_size;
+use crate::jobs::context::{Context, JobError};
+use crate::pg::connect::within;
+
+const FACTS_LIMIT: Duration = Duration::from_secs(20);
+/// Bytes of WAL for a row that moves, with the VACUUM that follows. Measured: docs/benchmarks.md, `archive`.
+const WAL_PER_ROW: i64 = 300;
+/// Rows that move in a second. Measured: docs/benchmarks.md, `archive`.
+const ROWS_PER_SECOND: u64 = 150_000;
+/// About how many bytes of live rows one transaction may take, since they are in memory until it ends.
+const BATCH_BYTES: f64 = 96.0 * 1024.0 * 1024.0;
+/// However wide rows are, a transaction takes so many.
+const FEWEST_ROWS: u64 = 1000;
+/// After so small a share of a table nothing needs to be done to it.
+const WORTH_AFTERCARE: f64 = 0.01;
+
+/// Reads what is to be done and decides the steps.
+pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, JobError> {
+    let rule = Arc::new(resolve(spec, cx.reader().await?).await?);
+    for warning in &rule.warnings {
+        cx.note(warning.clone());
+    }
+    let found = candidates(&rule, spec, cx.reader().await?).await?;
+    for excluded in &found.excluded {
+        cx.note(format!("{} of {} stay: {}", excluded.count, rule.root.table.plain(), excluded.because));
+    }
+    let store = Store::new(&spec.schema);
+    let exists = store.exists(cx.reader().await?).await?;
+    let mut steps = Vec::new();
+    let measured = measure(&rule, cx).await?;
+    let moves = decide(spec, &rule, found, &measured);
+    if !moves.is_empty() {
+        backup::require(spec, cx).await?;
+        if !exists || !has_places(&store, &rule, cx).await? {
+            steps.push(Step::Prepare { rule: Arc::clone(&rule), schema: spec.schema.clone() });
+        }
+    }
+    // An earlier attempt at this run may have moved rows and died before what follows.
+    let moved_before = exists && has_moved(&store, cx).await?;
+    let rows: u64 = moves.iter().map(|step| step.expected.rows).sum();
+    if !moves.is_empty() {
+        tell(&moves, rows, cx);
+    }
+    let all = measured.rows.max(1.0);
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    let is_worth = moved_before || rows as f64 / all >= WORTH_AFTERCARE;
+    steps.extend(moves.into_iter().map(Step::Move));
+    let tables = step::tables(&rule);
+    if is_worth && (rows > 0 || moved_before) {
+        if spec.vacuum {
+            steps.push(Step::Vacuum(tables.clone()));
+        }
+        if spec.reindex {
+            steps.push(Step::Reindex(tables.clone()));
+        }
+    }
+    if rows > 0 {
+        let before = Sizes::read(&store, &tables, cx).await?;
+        steps.push(Step::Report(ReportStep { tables, before }));
+    }
+    if let (Limit::At(keep), true) = (spec.archive_keep, exists) {
+        let due = expire::plan(cx.reader().await?, &store, &rule.name, keep).await?;
+        steps.extend(due.into_iter().map(Step::Expire));
+    }
+    Ok(steps)
+}
+
+/// What a row of the rule's tables costs, live and in the archive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Measured {
+    /// Rows in the tables that rows leave.
+    pub(super) rows: f64,
+    /// Bytes of a live row with its index entries.
+    pub(super) live_bytes: f64,
+    /// Bytes of an archived row, about.
+    pub(super) archived_bytes: f64,
+    /// Bytes of a row of the table that has the widest.
+    pub(super) widest: f64,
+}
+
+async fn measure(rule: &Rule, cx: &mut Context) -> Result<Measured, JobError> {
+    let (mut rows, mut live, mut archived, mut widest) = (0.0, 0.0, 0.0, 1.0_f64);
+    for part in &rule.parts {
+        let conn = cx.reader().await?;
+        let query = sqlx::query_as::<_, (f64, i64)>(include_str!("../sql/read_row_bytes.sql")).bind(part.oid);
+        let (tuples, bytes) = within(FACTS_LIMIT, query.fetch_one(&mut *conn)).await?;
+        let shape = Shape::read(conn, part).await?;
+        let widths = sqlx::query_as::<_, (String, i32)>(include_str!("../sql/read_widths.sql")).bind(part.oid);
+        let widths = within(FACTS_LIMIT, widths.fetch_all(conn)).await?;
+        let width = |column: &Column| {
+            let found = widths.iter().find(|(name, _)| *name == column.name.0);
+            f64::from(found.map_or(8, |(_, width)| *width))
+        };
+        rows += tuples;
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let bytes = bytes as f64;
+        live += bytes;
+        if tuples >= 1.0 {
+            widest = widest.max(bytes / tuples);
+        }
+        archived += tuples * shape.columns.iter().map(|column| archived_width(column, width(column))).sum::<f64>();
+    }
+    let each = |bytes: f64| if rows > 0.0 { bytes / rows } else { 0.0 };
+    Ok(Measured { rows, live_bytes: each(live), archived_bytes: each(archived), widest })
+}
+
+/// About how many bytes of a column's value remain in the archive.
+fn archived_width(column: &Column, live: f64) -> f64 {
+    match (column.role, column.carrier) {
+        (Role::Group | Role::Series, _) => 0.2,
+        (Role::Row, Carrier::Whole(_)) => 1.2,
+        (Role::Row, Carrier::Double) => 7.0,
+        (Role::Row, Carrier::Plain | Carrier::Text) if live <= 1.0 => 0.1,
+        (Role::Row, Carrier::Plain | Carrier::Text) => live / 2.0,
+    }
+}
+
+/// Packs what moves into transactions of about `batch_rows`.
+pub(super) fn decide(spec: &Archive, rule: &Arc<Rule>, found: Candidates, measured: &Measured) -> Vec<MoveStep> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and bounded")]
+    let fitting = (BATCH_BYTES / measured.widest.max(1.0)) as u64;
+    let most = u64::from(spec.batch_rows).min(fitting.max(FEWEST_ROWS));
+    let step = |chunk, rows| MoveStep {
+        rule: Arc::clone(rule),
+        chunk,
+        expected: expected(rows, &chunk_size(rows, measured)),
+        most,
+    };
+    let mut steps = Vec::new();
+    let (mut keys, mut rows) = (Vec::new(), 0);
+    for Candidate { group_key, rows: more } in found.groups {
+        let more = u64::try_from(more).unwrap_or_default();
+        if !keys.is_empty() && rows + more > most {
+            steps.push(step(Chunk::Groups(std::mem::take(&mut keys)), rows));
+            rows = 0;
+        }
+        keys.push(group_key);
+        rows += more;
+    }
+    if !keys.is_empty() {
+        steps.push(step(Chunk::Groups(keys), rows));
+    }
+    steps.extend(
+        found
+            .pages
+            .into_iter()
+            .map(|pages| step(Chunk::Pages(pages.from, pages.to), u64::try_from(pages.rows).unwrap_or_default())),
+    );
+    steps
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "an estimate")]
+fn chunk_size(rows: u64, measured: &Measured) -> (i64, i64) {
+    ((rows as f64 * measured.live_bytes) as i64, (rows as f64 * measured.archived_bytes) as i64)
+}
+
+fn expected(rows: u64, (bytes, archived): &(i64, i64)) -> Expected {
+    let wal = i64::try_from(rows).unwrap_or(i64::MAX).saturating_mul(WAL_PER_ROW);
+    Expected { rows, bytes: *bytes, archived: *archived, wal, seconds: rows / ROWS_PER_SECOND + 1 }
+}
+
+fn tell(moves: &[MoveStep], rows: u64, cx: &mut Context) {
+    let sum = |of: fn(&Expected) -> i64| moves.iter().map(|step| of(&step.expected)).sum::<i64>();
+    let groups: usize =
+        moves.iter().map(|step| if let Chunk::Groups(groups) = &step.chunk { groups.len() } else { 0 }).sum();
+    let seconds = moves.iter().map(|step| step.expected.seconds).sum::<u64>();
+    let groups = if groups > 0 { format!("{groups} groups, ") } else { String::new() };
+    cx.note(format!(
+        "about {groups}{rows} rows move in {} transactions: {} with their index entries now, about {} in the archive, \
+         about {} of WAL, about {}",
+        moves.len(),
+        rough_size(sum(|expected| expected.bytes)),
+        rough_size(sum(|expected| expected.archived)),
+        rough_size(sum(|expected| expected.wal)),
+        humantime::format_duration(Duration::from_secs(seconds)),
+    ));
+}
+
+/// Whether the archive has a place for each of the rule's tables in its present shape.
+async fn has_places(store: &Store, rule: &Rule, cx: &mut Context) -> Result<bool, JobError> {
+    let conn = cx.reader().await?;
+    for part in &rule.parts {
+        let shape = Shape::read(conn, part).await?;
+        let known = store.sources(conn, Some(&part.table)).await?;
+        if !known.iter().any(|source| source.current && source.shape == shape) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether this very run has moved rows already.
+async fn has_moved(store: &Store, cx: &mut Context) -> Result<bool, JobError> {
+    let Some(run_id) = cx.run_id() else { return Ok(false) };
+    store.has_batch_of(cx.reader().await?, run_id).await
+}

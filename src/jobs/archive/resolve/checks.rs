@@ -1,0 +1,148 @@
+//! What keeps a table from losing rows, and what its owner should know beforehand.
+
+use super::super::catalogue::TableFacts;
+use super::super::graph::ForeignKey;
+use super::refused;
+use crate::fault::Fault;
+use crate::jobs::context::JobError;
+use crate::pg::statement::Ident;
+
+/// What is done to a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Its rows are locked and deleted.
+    Moves,
+    /// Its rows are locked.
+    Locks,
+    /// Rows are inserted and updated.
+    Marks,
+    /// It is read.
+    Reads,
+}
+
+/// Refuses a table that a DELETE would not treat as it treats an ordinary one.
+pub(super) fn check_ordinary(table: &TableFacts) -> Result<(), JobError> {
+    let name = table.name.plain();
+    let what = match table.kind.as_str() {
+        "r" if table.persistence == "t" => "is a temporary table",
+        "r" if table.is_partition => "is a partition: detach old partitions instead, which frees their space at once",
+        "r" if table.has_children => "has tables that inherit from it, whose rows would be taken for its own",
+        "r" if table.is_child => "inherits from another table, which would seem to lose rows",
+        "r" => "",
+        "p" => "is partitioned: detach old partitions instead, which frees their space at once",
+        "v" => "is a view; name the table behind it",
+        "m" => "is a materialized view; name the table behind it",
+        "f" => "is a foreign table: archive it where it lives",
+        _ => "is no table",
+    };
+    if !what.is_empty() {
+        return Err(refused(format!("{name} {what}")));
+    }
+    if table.name.schema.0 == "pg_catalog" || table.name.schema.0 == "information_schema" {
+        return Err(refused(format!("{name} belongs to the server itself")));
+    }
+    if table.row_security {
+        let role = Ident(table.role.clone());
+        return Err(refused(format!(
+            "row-level security hides rows of {name} from us, so nobody could tell whether everything moved; let its \
+             owner or a role with BYPASSRLS do the work (ALTER ROLE {role} BYPASSRLS)"
+        )));
+    }
+    if let Some(rule) = table.delete_rules.first() {
+        return Err(refused(format!(
+            "the rule {} of {name} turns a DELETE into something else; drop it, or leave the table out",
+            Ident(rule.clone())
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a table that we may not use as we have to, and names the GRANT.
+pub(super) fn check_rights(table: &TableFacts, purpose: Use) -> Result<(), JobError> {
+    let rights = table.rights;
+    let needed: &[(bool, &str)] = match purpose {
+        Use::Moves => &[(rights.select, "SELECT"), (rights.delete, "DELETE"), (rights.update, "UPDATE")],
+        Use::Locks => &[(rights.select, "SELECT"), (rights.update, "UPDATE")],
+        Use::Marks => &[(rights.select, "SELECT"), (rights.insert, "INSERT"), (rights.update, "UPDATE")],
+        Use::Reads => &[(rights.select, "SELECT")],
+    };
+    let missing: Vec<&str> = needed.iter().filter(|(given, _)| !given).map(|(_, name)| *name).collect();
+    let role = Ident(table.role.clone());
+    let mut grants = Vec::new();
+    if !rights.enter {
+        grants.push(format!("GRANT USAGE ON SCHEMA {} TO {role}", table.name.schema));
+    }
+    if !missing.is_empty() {
+        grants.push(format!("GRANT {} ON {} TO {role}", missing.join(", "), table.name));
+    }
+    if grants.is_empty() {
+        return Ok(());
+    }
+    let why = if missing.contains(&"UPDATE") { " (locking a row takes the right to update it)" } else { "" };
+    let message =
+        format!("rights are missing on {}{why}: {}; nothing was touched", table.name.plain(), grants.join("; "));
+    Err(JobError::Refused { fault: Fault::Privilege, message })
+}
+
+/// What the owner of a moving table should know.
+pub(super) fn warn_of(table: &TableFacts) -> Vec<String> {
+    let name = table.name.plain();
+    let mut warnings = Vec::new();
+    if !table.delete_triggers.is_empty() {
+        warnings.push(format!(
+            "triggers of {name} fire for every row that moves: {}",
+            table
+                .delete_triggers
+                .iter()
+                .map(|trigger| Ident(trigger.clone()).to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        ));
+    }
+    if table.persistence == "u" {
+        warnings.push(format!("{name} is unlogged: a crash of the server empties it; its archive is not"));
+    }
+    let publications =
+        |names: &[String]| names.iter().map(|name| Ident(name.clone()).to_string()).collect::<Vec<_>>().join(", ");
+    if !table.published.is_empty() && !table.has_identity {
+        warnings.push(format!(
+            "{name} is published ({}) without a replica identity, so that the server refuses to delete from it; give it a \
+             primary key or REPLICA IDENTITY FULL",
+            publications(&table.published)
+        ));
+    } else if !table.published.is_empty() {
+        warnings.push(format!("subscribers of {} see the rows of {name} go", publications(&table.published)));
+    }
+    warnings
+}
+
+/// What follows from publications of every table.
+pub(super) fn warn_of_publications(tables: &[&TableFacts]) -> Option<String> {
+    let names = &tables.first()?.published_everything;
+    let names: Vec<String> = names.iter().map(|name| Ident(name.clone()).to_string()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} publishes every table, the archive's too: its subscribers stop at the first row for a table that they do \
+             not have",
+            names.join(", ")
+        )
+    })
+}
+
+/// What follows from references without an index: the server reads the whole referring table for each row that goes.
+pub(super) fn warn_of_scan(key: &ForeignKey, child: Option<&TableFacts>) -> Option<String> {
+    let columns: Vec<String> = key.child_columns.iter().map(|column| column.0.clone()).collect();
+    let indexed = child.is_some_and(|child| child.is_indexed_by(&columns));
+    (!indexed).then(|| {
+        let columns: Vec<String> = key.child_columns.iter().map(ToString::to_string).collect();
+        format!(
+            "{} refers to {} without an index on ({}), so that the server reads the whole of it for every row that goes; \
+             CREATE INDEX CONCURRENTLY ON {} ({})",
+            key.child_table.plain(),
+            key.parent_table.plain(),
+            columns.join(", "),
+            key.child_table,
+            columns.join(", ")
+        )
+    })
+}

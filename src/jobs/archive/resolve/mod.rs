@@ -1,0 +1,82 @@
+//! From the parameters of a job to a [`Rule`] for one database.
+//!
+//! Everything that could go wrong later is looked for here, before anything moves: tables that are no ordinary tables,
+//! columns and types that a preset does not know, references that nobody looks after, rules and row-level security that
+//! would make a DELETE do something else, rights that are missing. All of them refuse the job with words.
+
+mod checks;
+mod scope;
+mod table;
+
+use sqlx::postgres::PgConnection;
+
+use super::catalogue::FACTS_LIMIT;
+use super::limit::Limit;
+use super::rule::{PICKED, Part, Rule};
+use super::spec::Archive;
+use crate::fault::Fault;
+use crate::jobs::context::JobError;
+use crate::lengths::CalendarSpan;
+use crate::pg::PgError;
+use crate::pg::connect::within;
+use crate::pg::statement::Literal;
+
+/// Finds out what the job moves in this database; only reads.
+///
+/// # Errors
+/// [`JobError::Refused`] says what was found and what to do; nothing was touched.
+pub async fn resolve(spec: &Archive, conn: &mut PgConnection) -> Result<Rule, JobError> {
+    let moment = Moment::read(spec, conn).await?;
+    match spec.root_table() {
+        Some(root) => table::resolve(spec, &root, &moment, conn).await,
+        None => scope::resolve(spec, &moment, conn).await,
+    }
+}
+
+/// Something that stops the job before anything moves.
+fn refused(message: impl Into<String>) -> JobError {
+    JobError::Refused { fault: Fault::Statement, message: format!("{}; nothing was touched", message.into()) }
+}
+
+/// The instants that a rule is made with, by the server's clock.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+struct Moment {
+    now: String,
+    now_ms: i64,
+    cutoff: String,
+    cutoff_us: i64,
+    stale_cutoff: Option<String>,
+}
+
+impl Moment {
+    async fn read(spec: &Archive, conn: &mut PgConnection) -> Result<Self, PgError> {
+        let stale = match spec.stale_running_after {
+            Limit::Off => None,
+            Limit::At(CalendarSpan { months, days }) => Some((months, days)),
+        };
+        let query = sqlx::query_as(include_str!("../../sql/read_moment.sql"))
+            .bind(spec.older_than.months)
+            .bind(spec.older_than.days)
+            .bind(stale.map(|(months, _)| months))
+            .bind(stale.map(|(_, days)| days));
+        within(FACTS_LIMIT, query.fetch_one(conn)).await
+    }
+}
+
+/// An instant as a constant.
+fn instant(text: &str) -> String {
+    format!("{}::timestamptz", Literal(text))
+}
+
+/// The statement that locks the rows of a part, from the picked roots on.
+fn lock(part: &Part) -> String {
+    format!(
+        "SELECT count(*) FROM (SELECT FROM {} t, {} WHERE {} FOR UPDATE OF t) AS locked",
+        part.table, part.using, part.on
+    )
+}
+
+/// The FROM items of a part that takes the given joins besides the picked roots.
+fn using(joins: Option<&str>) -> String {
+    joins.map_or_else(|| PICKED.to_owned(), |joins| format!("{PICKED} {joins}"))
+}

@@ -1,0 +1,308 @@
+//! Restoring a group: its rows go back where they were, proven, and leave the archive in the same transaction.
+
+use sqlx::PgConnection;
+
+use super::digest::{Digest, RowHasher};
+use super::mover::stream;
+use super::shape::Shape;
+use super::store::{KnownRule, Source, Store, execute};
+use crate::fault::Fault;
+use crate::jobs::context::JobError;
+use crate::pg::PgError;
+use crate::pg::statement::{Qualified, Statement, literal};
+
+/// One group that is to be restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// By which rule it was archived.
+    pub rule: KnownRule,
+    /// Its number.
+    pub group_id: i64,
+    /// Its name.
+    pub group_key: String,
+    /// How many of its rows are in the archive.
+    pub rows: i64,
+}
+
+/// What a restore is to do besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold(pub String);
+
+/// What was restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Restored {
+    /// Rows that were written.
+    pub written: u64,
+    /// Rows that were there already, the same in every byte.
+    pub present: u64,
+}
+
+/// The statements of the transaction, for the record.
+pub fn script(store: &Store, wanted: &Wanted, sources: &[Source], hold: &Hold) -> Statement {
+    let mut lines = begin(store, wanted);
+    for source in in_order(wanted, sources) {
+        lines.push(insert(source, wanted.group_id));
+        lines.push(forget(source, wanted.group_id));
+    }
+    lines.push(settle(store, wanted, hold));
+    lines.extend(wanted.rule.definition.unmarks.iter().cloned());
+    lines.push("commit".to_owned());
+    Statement::built(lines.join(";\n"))
+}
+
+/// Restores one group.
+///
+/// # Errors
+/// Whatever failed; the caller must roll back, and nothing has changed then.
+pub async fn restore(
+    conn: &mut PgConnection,
+    store: &Store,
+    wanted: &Wanted,
+    sources: &[Source],
+    hold: &Hold,
+) -> Result<Restored, JobError> {
+    execute(conn, &begin(store, wanted)).await?;
+    let mut restored = Restored::default();
+    for source in in_order(wanted, sources) {
+        let kept = kept_digest(conn, source, wanted.group_id).await?;
+        if kept.rows == 0 {
+            continue;
+        }
+        let written = digest_of(conn, &insert(source, wanted.group_id), &source.shape)
+            .await
+            .map_err(|error| explain(error, wanted))?;
+        // What was not written was there: the same row, or another one in its place.
+        let there = if written == kept { kept } else { present_digest(conn, source, wanted).await? };
+        if there != kept {
+            return Err(refuse(
+                wanted,
+                &format!(
+                    "{} has {} of the {} archived rows of the group in the same form after the restore; rows like them were \
+                 written since, or the archive is damaged (`pgupkeep archive verify` tells)",
+                    source.shape.table, there.rows, kept.rows
+                ),
+            ));
+        }
+        restored.written += written.rows;
+        restored.present += kept.rows - written.rows;
+        execute(conn, &[forget(source, wanted.group_id)]).await?;
+    }
+    execute(conn, &[settle(store, wanted, hold)]).await?;
+    execute(conn, &wanted.rule.definition.unmarks).await?;
+    sqlx::raw_sql("commit").execute(conn).await?;
+    Ok(restored)
+}
+
+fn begin(store: &Store, wanted: &Wanted) -> Vec<String> {
+    vec![
+        "begin isolation level read committed".to_owned(),
+        "set local search_path = pg_catalog, pg_temp".to_owned(),
+        "set local lock_timeout = '5s'".to_owned(),
+        "set local idle_in_transaction_session_timeout = '60s'".to_owned(),
+        "drop table if exists pg_temp.pgupkeep_restored".to_owned(),
+        format!(
+            "create temporary table pgupkeep_restored on commit drop as select {}::text as group_key",
+            literal(&wanted.group_key)
+        ),
+        // Nobody else archives or restores the group meanwhile.
+        format!("select 1 from {} where group_id = {} for update", store.table("group_state"), wanted.group_id),
+    ]
+}
+
+/// The group's tables, what is referred to first; a table's earlier shapes before its present one.
+fn in_order<'a>(wanted: &'a Wanted, sources: &'a [Source]) -> impl Iterator<Item = &'a Source> {
+    wanted.rule.definition.tables.iter().flat_map(move |table| {
+        let mut of_table: Vec<&Source> = sources.iter().filter(|source| source.shape.table == *table).collect();
+        of_table.sort_by_key(|source| source.place.source_id);
+        of_table
+    })
+}
+
+fn insert(source: &Source, group_id: i64) -> String {
+    let Shape { table, columns, .. } = &source.shape;
+    let written = || columns.iter().filter(|column| !column.generated);
+    let names = written().map(|column| column.name.to_string()).collect::<Vec<_>>().join(", ");
+    let values =
+        written().map(|column| format!("a.{}::{}", column.name, column.declared)).collect::<Vec<_>>().join(", ");
+    let overriding = if columns.iter().any(|column| column.identity) { " overriding system value" } else { "" };
+    let back = columns.iter().map(|column| format!("t.{}", column.name)).collect::<Vec<_>>().join(", ");
+    format!(
+        "copy (insert into {table} as t ({names}){overriding} select {values} from {} a where a.pgupkeep_group = {group_id} \
+         on conflict do nothing returning {back}) to stdout (format binary)",
+        source.place.rows()
+    )
+}
+
+fn forget(source: &Source, group_id: i64) -> String {
+    format!("delete from {} where group_id = {group_id}", source.place.segments())
+}
+
+fn settle(store: &Store, wanted: &Wanted, hold: &Hold) -> String {
+    format!(
+        "update {} set row_count = 0, restored_at = clock_timestamp(), hold_until = {} where group_id = {}",
+        store.table("group_state"),
+        hold.0,
+        wanted.group_id
+    )
+}
+
+/// What the segments of a group say that they hold.
+async fn kept_digest(conn: &mut PgConnection, source: &Source, group_id: i64) -> Result<Digest, JobError> {
+    let statement = format!("select row_count, digest from {} where group_id = {group_id}", source.place.segments());
+    let rows = sqlx::query_as::<_, (i32, Vec<u8>)>(Statement::built(statement).to_sql()).fetch_all(conn).await?;
+    let mut all = Digest::default();
+    for (rows, digest) in rows {
+        let digest = u64::try_from(rows).ok().and_then(|rows| Digest::from_bytes(&digest, rows));
+        all.merge(digest.ok_or_else(|| JobError::Refused {
+            fault: Fault::Corrupt,
+            message: format!("a segment of {} has no digest; nothing was restored", source.place.segments()),
+        })?);
+    }
+    Ok(all)
+}
+
+/// The archived rows of a group that are in the live table, as they are there.
+async fn present_digest(conn: &mut PgConnection, source: &Source, wanted: &Wanted) -> Result<Digest, JobError> {
+    let shape = &source.shape;
+    let key = sqlx::query_scalar::<_, String>(include_str!("../sql/read_unique_key.sql"))
+        .bind(shape.table.to_string())
+        .fetch_all(&mut *conn)
+        .await?;
+    let joined = shape
+        .columns
+        .iter()
+        .filter(|column| key.contains(&column.name.0))
+        .map(|column| format!("t.{name} = a.{name}::{}", column.declared, name = column.name))
+        .collect::<Vec<_>>();
+    if joined.is_empty() {
+        return Ok(Digest::default());
+    }
+    let back = shape.columns.iter().map(|column| format!("t.{}", column.name)).collect::<Vec<_>>().join(", ");
+    let copy = format!(
+        "copy (select {back} from {} a join {} t on {} where a.pgupkeep_group = {}) to stdout (format binary)",
+        source.place.rows(),
+        shape.table,
+        joined.join(" and "),
+        wanted.group_id
+    );
+    digest_of(conn, &copy, shape).await
+}
+
+async fn digest_of(conn: &mut PgConnection, copy: &str, shape: &Shape) -> Result<Digest, JobError> {
+    let (mut digest, mut hasher) = (Digest::default(), RowHasher::default());
+    stream(conn, copy, shape.columns.len(), |fields| {
+        digest.add(hasher.hash(fields));
+        Ok(())
+    })
+    .await?;
+    Ok(digest)
+}
+
+fn refuse(wanted: &Wanted, why: &str) -> JobError {
+    let message =
+        format!("{} of {} was not restored, and nothing has changed: {why}", wanted.group_key, wanted.rule.name);
+    JobError::Refused { fault: Fault::Statement, message }
+}
+
+/// foreign_key_violation, undefined_table, undefined_column: what the rows belong to has changed or is gone.
+fn explain(error: JobError, wanted: &Wanted) -> JobError {
+    let code = match &error {
+        JobError::Target(error) => error.sqlstate().map(str::to_owned),
+        _ => None,
+    };
+    match code.as_deref() {
+        Some("23503") => {
+            refuse(wanted, &format!("what its rows belong to is gone ({error}); its archived rows stay readable"))
+        }
+        Some("42P01" | "42703") => {
+            refuse(wanted, &format!("its table has changed since ({error}); its archived rows stay readable"))
+        }
+        _ => error,
+    }
+}
+
+/// Which groups a person means.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Selection {
+    /// Groups of this name, by whatever rule.
+    Named(Vec<String>),
+    /// Groups whose root fulfils a condition over its columns.
+    Where(String),
+    /// Groups whose last activity lies in here: from, and up to but without.
+    Between(chrono::DateTime<chrono::Utc>, chrono::DateTime<chrono::Utc>),
+    /// Groups whose restore somebody asks for in the application.
+    Asked,
+}
+
+/// The groups that are meant and have rows in the archive.
+///
+/// # Errors
+/// When they cannot be read, or the condition is not understood.
+pub async fn find(conn: &mut PgConnection, store: &Store, selection: &Selection) -> Result<Vec<Wanted>, JobError> {
+    let (mut found, mut understood, mut not_understood) = (Vec::new(), false, None);
+    for rule in store.rules(conn).await? {
+        let condition = match selection {
+            Selection::Named(names) => {
+                let names = names.iter().map(literal).collect::<Vec<_>>().join(", ");
+                format!("g.group_key in ({names})")
+            }
+            Selection::Between(from, to) => format!(
+                "g.last_activity >= {} and g.last_activity < {}",
+                literal(from.to_rfc3339()),
+                literal(to.to_rfc3339())
+            ),
+            Selection::Where(condition) => {
+                let roots = roots(conn, store, &rule).await?;
+                format!("g.group_key in (select {} from {roots} r where ({condition}))", rule.definition.group)
+            }
+            Selection::Asked => match &rule.definition.wanted {
+                Some(wanted) => format!("g.group_key in ({wanted})"),
+                None => continue,
+            },
+        };
+        let statement = Statement::built(format!(
+            "select g.group_id, g.group_key, g.row_count from {} g where g.rule_id = {} and g.row_count > 0 and {condition} \
+             order by g.last_activity, g.group_key",
+            store.table("group_state"),
+            rule.rule_id
+        ));
+        let rows = sqlx::query_as::<_, (i64, String, i64)>(statement.to_sql()).fetch_all(&mut *conn).await;
+        match rows.map_err(PgError::from) {
+            Ok(rows) => {
+                understood = true;
+                let wanted = |(group_id, group_key, rows)| Wanted { rule: rule.clone(), group_id, group_key, rows };
+                found.extend(rows.into_iter().map(wanted));
+            }
+            // undefined_column: the condition is about another rule's root.
+            Err(error) if error.sqlstate() == Some("42703") => not_understood = Some(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if let Some(error) = not_understood.filter(|_| !understood) {
+        return Err(error.into());
+    }
+    Ok(found)
+}
+
+/// Where a rule's roots can be read: in the archive where they leave, live or archived by another rule where they stay.
+async fn roots(conn: &mut PgConnection, store: &Store, rule: &KnownRule) -> Result<String, JobError> {
+    let root = &rule.definition.root;
+    let sources = store.sources(conn, Some(root)).await?;
+    let query = sqlx::query_scalar::<_, bool>("select pg_catalog.to_regclass($1) is not null").bind(root.to_string());
+    let is_live = query.fetch_one(conn).await?;
+    Ok(match sources.first() {
+        Some(source) if rule.definition.leaves || !is_live => source.place.shown().to_string(),
+        Some(source) => source.place.all().to_string(),
+        None => root.to_string(),
+    })
+}
+
+/// The sources that a rule's groups may have rows in.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn sources_of(conn: &mut PgConnection, store: &Store, rule: &KnownRule) -> Result<Vec<Source>, JobError> {
+    let all = store.sources(conn, None).await?;
+    let is_of = |table: &Qualified| rule.definition.tables.contains(table);
+    Ok(all.into_iter().filter(|source| is_of(&source.shape.table)).collect())
+}

@@ -1,0 +1,123 @@
+//! A rule: what moves together, resolved against the catalogue of a live database.
+//!
+//! A scope of a preset and a `table:` of the configuration both become one of these, so that whatever moves rows knows
+//! nothing of MLflow. SQL in here uses fixed aliases: `r` is a row of the root table, `t` a row of the part's table, and
+//! `p` a row of `pg_temp.pgupkeep_picked`, where the moving transaction lists the roots that it has locked, with the
+//! columns `tid` (the root's ctid), `group_key` (text), and `k1`, `k2`, .. (the root's key columns).
+//!
+//! The order in a moving transaction: lock the roots (`FOR UPDATE`) and list them as picked; send [`Rule::locks`]; then,
+//! in a statement of its own, whose snapshot is younger than every lock, strike from the list what is no longer
+//! [`Root::fenced`]; delete the parts in order; mark. Somebody who wrote just before the locks were taken is seen by the
+//! second look, and nobody can write after it.
+
+use serde::Deserialize;
+use sqlx::postgres::types::Oid;
+
+use crate::pg::statement::{Ident, Qualified};
+
+/// The FROM item by which every [`Part::using`] begins.
+pub const PICKED: &str = "pg_temp.pgupkeep_picked p";
+
+/// What moves together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Its name in the catalogue of the archive, such as `mlflow/metric_history` or `public.events`.
+    pub name: String,
+    /// The instant before which something must last have happened, as PostgreSQL writes a `timestamptz` in UTC.
+    pub cutoff: String,
+    /// The rows that decide.
+    pub root: Root,
+    /// Statements that lock what hangs on the picked roots and is referred to in its turn, from the roots downwards; a
+    /// writer who would add something below waits for the end of the move. Each is a SELECT that gives back a count.
+    pub locks: Vec<String>,
+    /// The tables whose rows move, in the order in which they are deleted: children before what they refer to.
+    pub parts: Vec<Part>,
+    /// Statements that mark the roots that stay, sent in the moving transaction when their rows are in the archive.
+    ///
+    /// They read `pg_temp.pgupkeep_moved (group_key text, points bigint)`: the rows of each picked group that are in the
+    /// archive by now, those of earlier batches included.
+    pub marks: Vec<String>,
+    /// Statements that take the marks off again at a restore; they read `pg_temp.pgupkeep_restored (group_key text)`.
+    pub unmarks: Vec<String>,
+    /// A SELECT of the group keys whose restore somebody asks for in the application, by a tag for example.
+    pub wanted: Option<String>,
+    /// The version of the application's schema, where it keeps one; recorded with each batch.
+    pub schema_version: Option<String>,
+    /// What an operator should know: missing indexes, triggers, publications.
+    pub warnings: Vec<String>,
+}
+
+/// The rows that decide whether something moves, and under whose lock it does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Root {
+    /// The table.
+    pub table: Qualified,
+    /// Its number in the catalogue.
+    pub oid: Oid,
+    /// The columns that name a row, for the parts to join on; with their types as SQL.
+    pub keys: Vec<(Ident, String)>,
+    /// Text over `r`: the group that a root's rows are archived under, the smallest unit of a restore.
+    pub group: String,
+    /// Condition over `r`: that there is anything to move, where the root itself stays; it may walk an index once.
+    pub filled: Option<String>,
+    /// Condition over `r`: old enough, finished, not excluded, not referred to from outside.
+    ///
+    /// For lists of candidates: it may gather sets that are as large as a table. It says nothing of `filled`, nor of
+    /// holds. The instants in it are constants, so that a list does not change while it is worked through.
+    pub eligible: String,
+    /// The same for the second look under the locks: index lookups for each row, and it may read `PICKED`'s table.
+    pub fenced: String,
+    /// The reasons to stay that `eligible` is the absence of, in the order in which the first one counts.
+    pub reasons: Vec<Reason>,
+    /// `timestamptz` over `r`: when something last happened to it.
+    pub activity: String,
+    /// How the roots are gone through.
+    pub chunks: Chunks,
+    /// Whether the root itself leaves; then it is the last of the parts.
+    pub leaves: bool,
+}
+
+/// A reason to stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// For people.
+    pub because: String,
+    /// Condition over `r`; unknown (null) counts as true.
+    pub when: String,
+}
+
+/// How the roots are gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Chunks {
+    /// By lists of groups, because a root carries many rows.
+    Groups,
+    /// By ranges of the root table's pages, because the roots themselves are the many rows.
+    Pages,
+}
+
+/// One table whose rows move.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// The table.
+    pub table: Qualified,
+    /// Its number in the catalogue.
+    pub oid: Oid,
+    /// The FROM items that lead from `t` to the roots: [`PICKED`], and joins where it is a grandchild.
+    pub using: String,
+    /// Condition that joins `t` with them.
+    pub on: String,
+    /// Whether an index of the table serves that join.
+    pub indexed: bool,
+    /// A SELECT of the `tid` of each row that stays although it belongs to a root; it reads [`PICKED`]'s table.
+    ///
+    /// It looks at whole series. Where a series is split over several transactions, it has to be asked once, before the
+    /// first of them: what it says of a rest differs from what it says of the whole.
+    pub kept: Option<String>,
+    /// Columns by which rows fall into series, such as a metric's key.
+    pub series: Vec<String>,
+    /// Columns by which the rows of a series are put in order.
+    pub order: Vec<String>,
+    /// Columns that have one value in a whole group, such as the run's id; readers find a group by them.
+    pub group_columns: Vec<String>,
+}

@@ -1,0 +1,421 @@
+//! The parameters of an `archive` job: what moves, when it is old enough, and what a run must not cost.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::limit::Limit;
+use super::preset::Preset;
+use crate::amounts::ByteSize;
+use crate::jobs::pattern::TablePattern;
+use crate::lengths::{CalendarSpan, Elapsed};
+use crate::pg::statement::Qualified;
+
+/// The parameters of an `archive` job; what moves is either a `preset` with a `scope`, or a `table`.
+///
+/// ```
+/// # let yaml = r#"
+/// preset: mlflow                # or the path of a preset file, such as ./presets/other.yaml
+/// scope: metric_history         # the preset's default; mlflow has runs, experiments and traces besides
+/// older_than: 90days            # by the server's clock, since something last happened
+/// keep_points: 0                # metric_history: rows that stay of each series, evenly spread; MLflow's UI asks for 320
+/// keep_tags: [pgupkeep.keep]    # runs and traces with one of these tags stay
+/// stale_running_after: 1 year   # default off: what never ended is taken to have ended after so long
+/// registered_models: exclude    # include: metric_history of runs behind registered models moves, too
+/// batch_rows: 200000            # rows of one transaction
+/// batch_time: 20s               # and its length
+/// lock_wait: 2s                 # how long a lock may be waited for
+/// require_backup: 36h           # the newest good backup may be this old, where a backup job looks after the target
+/// archive_keep: 3 years         # default off: for how long the archive itself is kept
+/// max_replica_lag: 30s          # a standby that is further behind is waited for
+/// max_wal: 20GiB                # default off: WAL that slots or the archiver still need
+/// disk: /var/lib/postgresql     # the server's disk, where it can be seen from here: looked at before each batch
+/// keep_free: 10GiB              # what must be free there; default 1GiB
+/// pause_between: 0s             # between two batches
+/// vacuum: true                  # VACUUM (ANALYZE) the tables afterwards
+/// reindex: true                 # and rebuild the indexes that shrank to air
+/// schema: archive               # where the archive is
+/// # "#;
+/// # let archive: pgupkeep::jobs::archive::spec::Archive = serde_yaml::from_str(yaml).unwrap();
+/// # assert_eq!(archive.batch_rows, 200_000);
+/// ```
+///
+/// ```
+/// # let yaml = r#"
+/// table: public.events          # and every table that refers to it, except with ON DELETE SET NULL or SET DEFAULT
+/// age: created_at               # timestamptz, timestamp, date, or an integer with its age_unit
+/// where: status = 'done'        # in place of age or besides it: a condition over the table's own columns
+/// older_than: 2 years
+/// stay: [audit.*]               # tables that must not move: rows that they refer to stay, and are reported
+/// # "#;
+/// # let archive: pgupkeep::jobs::archive::spec::Archive = serde_yaml::from_str(yaml).unwrap();
+/// # assert_eq!(archive.stay.len(), 1);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
+pub struct Archive {
+    /// What an application's tables mean: `mlflow`, or the path of a preset file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// The part of the preset that moves; default: the preset's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// In place of a preset: a table as `schema.table`; the tables that refer to it move along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// How long ago something must last have happened, by the server's clock.
+    #[serde(default = "older_than")]
+    pub older_than: CalendarSpan,
+    /// The column that tells a row's age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<String>,
+    /// What an integer in that column counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_unit: Option<AgeUnit>,
+    /// A condition over the table's own columns, as SQL.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Tables that must not move although they refer to rows that would.
+    #[serde(default)]
+    pub stay: Vec<TablePattern>,
+    /// How many rows of each series stay behind, evenly spread; 0: none.
+    #[serde(default)]
+    pub keep_points: u32,
+    /// Tags that keep what has them where it is.
+    #[serde(default = "keep_tags")]
+    pub keep_tags: Vec<String>,
+    /// After how long something that never ended is taken to have ended.
+    #[serde(default = "off::<CalendarSpan>")]
+    pub stale_running_after: Limit<CalendarSpan>,
+    /// Whether the runs behind registered models are left alone.
+    #[serde(default)]
+    pub registered_models: RegisteredModels,
+    /// How many rows one transaction moves, about.
+    #[serde(default = "batch_rows")]
+    pub batch_rows: u32,
+    /// How long one transaction may take, about.
+    #[serde(default = "batch_time")]
+    pub batch_time: Elapsed,
+    /// How long a lock may be waited for.
+    #[serde(default = "lock_wait")]
+    pub lock_wait: Elapsed,
+    /// How old the newest good backup may be, where a backup job looks after the target.
+    #[serde(default = "require_backup")]
+    pub require_backup: Limit<Elapsed>,
+    /// For how long the archive itself is kept.
+    #[serde(default = "off::<CalendarSpan>")]
+    pub archive_keep: Limit<CalendarSpan>,
+    /// How far behind a standby may be.
+    #[serde(default = "max_replica_lag")]
+    pub max_replica_lag: Limit<Elapsed>,
+    /// How much WAL replication slots and the archiver may hold back.
+    #[serde(default = "off::<ByteSize>")]
+    pub max_wal: Limit<ByteSize>,
+    /// A folder on the disk of the server's data that this process can see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// How much must be free on that disk before a batch begins.
+    #[serde(default = "keep_free")]
+    pub keep_free: ByteSize,
+    /// How long to rest between two batches.
+    #[serde(default = "pause_between")]
+    pub pause_between: Elapsed,
+    /// VACUUM the tables afterwards.
+    #[serde(default = "yes")]
+    pub vacuum: bool,
+    /// Rebuild the indexes that shrank to air afterwards.
+    #[serde(default = "yes")]
+    pub reindex: bool,
+    /// The schema that the archive is in.
+    #[serde(default = "archive_schema")]
+    pub schema: String,
+}
+
+/// What an integer that tells a time counts, since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgeUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Nanoseconds.
+    Nanoseconds,
+}
+
+impl AgeUnit {
+    /// How many of it make a second.
+    pub const fn per_second(self) -> i64 {
+        match self {
+            Self::Seconds => 1,
+            Self::Milliseconds => 1_000,
+            Self::Microseconds => 1_000_000,
+            Self::Nanoseconds => 1_000_000_000,
+        }
+    }
+}
+
+/// What becomes of the runs behind registered models.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegisteredModels {
+    /// They are left alone.
+    #[default]
+    Exclude,
+    /// They are treated like others.
+    Include,
+}
+
+fn older_than() -> CalendarSpan {
+    CalendarSpan { months: 0, days: 90 }
+}
+
+fn keep_tags() -> Vec<String> {
+    vec!["pgupkeep.keep".to_owned()]
+}
+
+const fn off<T>() -> Limit<T> {
+    Limit::Off
+}
+
+const fn batch_rows() -> u32 {
+    200_000
+}
+
+const fn batch_time() -> Elapsed {
+    Elapsed(Duration::from_secs(20))
+}
+
+const fn lock_wait() -> Elapsed {
+    Elapsed(Duration::from_secs(2))
+}
+
+const fn require_backup() -> Limit<Elapsed> {
+    Limit::At(Elapsed(Duration::from_hours(36)))
+}
+
+const fn keep_free() -> ByteSize {
+    ByteSize(1 << 30)
+}
+
+const fn max_replica_lag() -> Limit<Elapsed> {
+    Limit::At(Elapsed(Duration::from_secs(30)))
+}
+
+const fn pause_between() -> Elapsed {
+    Elapsed(Duration::ZERO)
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn archive_schema() -> String {
+    "archive".to_owned()
+}
+
+impl Serialize for Archive {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Archive {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let archive = Self::deserialize(deserializer)?;
+        archive.check().map_err(D::Error::custom)?;
+        Ok(archive)
+    }
+}
+
+impl Archive {
+    /// The table that moves, where it is no preset.
+    pub(super) fn root_table(&self) -> Option<Qualified> {
+        table_name(self.table.as_deref()?)
+    }
+
+    /// What contradicts itself, before any database is asked.
+    fn check(&self) -> Result<(), String> {
+        match (&self.preset, &self.table) {
+            (Some(_), Some(_)) => {
+                return Err("`preset` and `table` exclude each other: one job moves one of them".into());
+            }
+            (None, None) => return Err("say what moves: `preset: mlflow`, or `table: schema.table`".into()),
+            (Some(preset), None) => self.check_preset(preset)?,
+            (None, Some(table)) => self.check_table(table)?,
+        }
+        if self.batch_rows == 0 {
+            return Err("`batch_rows` must be at least 1".into());
+        }
+        if self.batch_time.0.is_zero() || self.lock_wait.0.is_zero() {
+            return Err("`batch_time` and `lock_wait` must be longer than nothing".into());
+        }
+        if self.schema.is_empty() || self.schema.len() > 63 || self.schema.starts_with("pg_") {
+            return Err(format!("`schema: {}` cannot be a schema of ours; the usual one is `archive`", self.schema));
+        }
+        if self.keep_tags.iter().any(String::is_empty) {
+            return Err("a tag in `keep_tags` is empty".into());
+        }
+        Ok(())
+    }
+
+    fn check_preset(&self, preset: &str) -> Result<(), String> {
+        let only_tables = [
+            ("age", self.age.is_some()),
+            ("age_unit", self.age_unit.is_some()),
+            ("where", self.condition.is_some()),
+            ("stay", !self.stay.is_empty()),
+        ];
+        if let Some((name, _)) = only_tables.iter().find(|(_, given)| *given) {
+            return Err(format!("`{name}` goes with `table`; a preset knows its tables itself"));
+        }
+        let Some(known) = Preset::embedded(preset) else {
+            return if preset.contains(['/', '.']) {
+                Ok(())
+            } else {
+                let names = Preset::embedded_names().join(", ");
+                Err(format!(
+                    "no preset is called `{preset:.60}`: there is {names}, or the path of a file, as in ./{preset:.60}.yaml"
+                ))
+            };
+        };
+        let known = known.map_err(|error| error.to_string())?;
+        let scope = known.scope(self.scope.as_deref()).map_err(|error| error.to_string())?;
+        self.check_scope(scope.0, scope.1.parts.iter().any(|part| part.keep.is_some()), scope.1.root.leaves)
+    }
+
+    /// What goes with some scopes only; a preset in a file is asked when the job runs.
+    ///
+    /// # Errors
+    /// Says which parameter does not go with the scope.
+    pub(super) fn check_scope(&self, name: &str, has_series: bool, leaves: bool) -> Result<(), String> {
+        if self.keep_points > 0 && !has_series {
+            return Err(format!(
+                "`keep_points` goes with scopes that thin out series, such as metric_history; {name} has none"
+            ));
+        }
+        if self.registered_models == RegisteredModels::Include && (leaves || !has_series) {
+            return Err(format!(
+                "`registered_models: include` goes with metric_history only: with {name} the registry would lose the runs \
+                 behind its models"
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_table(&self, table: &str) -> Result<(), String> {
+        if self.scope.is_some() {
+            return Err("`scope` goes with `preset`".into());
+        }
+        if self.keep_points > 0 {
+            return Err("`keep_points` goes with `preset: mlflow` and `scope: metric_history`".into());
+        }
+        if self.registered_models == RegisteredModels::Include || self.stale_running_after != Limit::Off {
+            return Err("`registered_models` and `stale_running_after` go with `preset`".into());
+        }
+        if table_name(table).is_none() {
+            return Err(format!(
+                "`table: {table:.120}` has no schema; write `schema.table`, or `\"schema\".\"table\"` where a dot is part of \
+                 a name"
+            ));
+        }
+        if self.age.is_none() && self.condition.is_none() {
+            return Err("say which rows are old: `age: column`, or `where: condition`, or both".into());
+        }
+        if self.age_unit.is_some() && self.age.is_none() {
+            return Err("`age_unit` goes with `age`".into());
+        }
+        if self.condition.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            return Err("`where` is empty".into());
+        }
+        Ok(())
+    }
+}
+
+/// Reads `schema.table`, as the catalogue spells them, or `"schema"."table"` with quotes doubled inside.
+fn table_name(text: &str) -> Option<Qualified> {
+    let quoted = |text: &str| {
+        let (mut name, mut rest) = (String::new(), text.strip_prefix('"')?);
+        loop {
+            let (part, after) = rest.split_once('"')?;
+            name.push_str(part);
+            match after.strip_prefix('"') {
+                Some(after) => {
+                    name.push('"');
+                    rest = after;
+                }
+                None => return Some((name, after.to_owned())),
+            }
+        }
+    };
+    let both = quoted(text).and_then(|(schema, after)| match quoted(after.strip_prefix('.')?)? {
+        (name, rest) if rest.is_empty() => Some((schema, name)),
+        _ => None,
+    });
+    let plain = || text.split_once('.').map(|(schema, name)| (schema.to_owned(), name.to_owned()));
+    let (schema, name) = both.or_else(plain)?;
+    (!schema.is_empty() && !name.is_empty()).then(|| Qualified::new(schema, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn every_parameter_but_what_moves_has_a_default() {
+        let archive: Archive = serde_json::from_value(json!({ "preset": "mlflow" })).expect("enough");
+        assert_eq!(archive.older_than.to_string(), "90 days");
+        assert_eq!(archive.require_backup.to_string(), "1day 12h");
+        assert_eq!(archive.keep_tags, ["pgupkeep.keep"]);
+        let complete = serde_json::to_value(&archive).expect("a value");
+        assert_eq!(serde_json::from_value::<Archive>(complete).expect("the same"), archive);
+    }
+
+    #[test]
+    fn a_table_is_named_plainly_or_in_quotes() {
+        let check = |text: &str, expected: Option<(&str, &str)>| {
+            assert_eq!(table_name(text), expected.map(|(schema, name)| Qualified::new(schema, name)), "{text}");
+        };
+        check("public.events", Some(("public", "events")));
+        check("public.a.b", Some(("public", "a.b")));
+        check(r#""a.b"."c""#, Some(("a.b", "c")));
+        check(r#""s"".x"."ro""ot '1'; --""#, Some((r#"s".x"#, r#"ro"ot '1'; --"#)));
+        check(r#"public."events""#, Some(("public", r#""events""#)));
+        check("events", None);
+        check(".events", None);
+        check("public.", None);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_with_words() {
+        let check = |with: Value, expected: &str| {
+            let error = serde_json::from_value::<Archive>(with.clone()).expect_err(&with.to_string()).to_string();
+            assert!(error.contains(expected), "{with}: {error}");
+        };
+        check(json!({}), "say what moves");
+        check(json!({ "preset": "mlflow", "table": "a.b" }), "exclude each other");
+        check(json!({ "preset": "wandb" }), "no preset is called `wandb`: there is mlflow");
+        check(json!({ "preset": "mlflow", "scope": "models" }), "experiments, metric_history, runs, traces");
+        check(json!({ "preset": "mlflow", "age": "t" }), "`age` goes with `table`");
+        check(json!({ "preset": "mlflow", "scope": "runs", "keep_points": 320 }), "`keep_points` goes with scopes");
+        check(json!({ "preset": "mlflow", "scope": "runs", "registered_models": "include" }), "metric_history only");
+        check(json!({ "preset": "mlflow", "scope": "experiments", "registered_models": "include" }), "only");
+        check(json!({ "preset": "mlflow", "older": "90days" }), "unknown field `older`");
+        check(json!({ "preset": "mlflow", "older_than": "90 minutes" }), "nothing shorter");
+        check(json!({ "preset": "mlflow", "max_wal": "lots" }), "`off` turns it off");
+        check(json!({ "preset": "mlflow", "batch_rows": 0 }), "at least 1");
+        check(json!({ "preset": "mlflow", "schema": "pg_catalog" }), "cannot be a schema of ours");
+        check(json!({ "table": "events", "age": "t" }), "has no schema");
+        check(json!({ "table": "public.events" }), "say which rows are old");
+        check(json!({ "table": "public.events", "age": "t", "scope": "runs" }), "`scope` goes with `preset`");
+        check(json!({ "table": "public.events", "age": "t", "keep_points": 1 }), "goes with `preset: mlflow`");
+        check(json!({ "table": "public.events", "where": "a", "age_unit": "seconds" }), "`age_unit` goes with `age`");
+        check(json!({ "table": "public.events", "where": " " }), "`where` is empty");
+    }
+}

@@ -1,0 +1,490 @@
+//! The archive's catalogue: what was moved, when, by which rule, in which shape, with which digest.
+//!
+//! It lives beside the segments in the target's own database, so that a dump of the database carries all of it, and so
+//! that a batch and its catalogue rows are committed together.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use sqlx::postgres::types::Oid;
+use uuid::Uuid;
+
+use super::digest::Digest;
+use super::layout::{self, Place};
+use super::rule::Part;
+use super::shape::{Column, Shape};
+use crate::fault::Fault;
+use crate::jobs::context::JobError;
+use crate::pg::connect::within;
+use crate::pg::statement::{Ident, Qualified, Statement, literal};
+
+const CATALOGUE_LIMIT: Duration = Duration::from_secs(20);
+
+/// The version of the catalogue and of the segments' form.
+const FORMAT: i32 = 1;
+
+/// The catalogue of one archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// The schema for people.
+    pub schema: Ident,
+    /// The schema of the segments and the catalogue.
+    pub store: Ident,
+}
+
+/// One table in one shape, as the catalogue knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Where its rows are.
+    pub place: Place,
+    /// What they look like.
+    pub shape: Shape,
+    /// Whether it is the table's present shape.
+    pub current: bool,
+}
+
+/// What a restore has to know of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// The root's table.
+    pub root: Qualified,
+    /// Text over `r`, the root's row: its group.
+    pub group: String,
+    /// Whether the root leaves with its rows.
+    pub leaves: bool,
+    /// The tables in the order in which they are restored: what is referred to first.
+    pub tables: Vec<Qualified>,
+    /// Statements that take the marks off; they read `pg_temp.pgupkeep_restored (group_key text)`.
+    pub unmarks: Vec<String>,
+    /// A SELECT of the group keys whose restore somebody asks for in the application.
+    pub wanted: Option<String>,
+}
+
+/// A rule as the catalogue knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownRule {
+    /// Its number.
+    pub rule_id: i64,
+    /// Its name.
+    pub name: String,
+    /// What a restore has to know.
+    pub definition: Definition,
+}
+
+/// A batch that is about to be written.
+#[derive(Debug, Clone)]
+pub struct NewBatch<'a> {
+    /// The run that moves it; nothing for a restore's rest.
+    pub run_id: Option<Uuid>,
+    /// What was older than this was moved, as PostgreSQL writes a `timestamptz` in UTC.
+    pub cutoff: &'a str,
+    /// The version of the application's schema.
+    pub schema_version: Option<&'a str>,
+}
+
+#[derive(sqlx::FromRow)]
+struct SourceRow {
+    source_id: i64,
+    table_schema: String,
+    table_name: String,
+    view_name: String,
+    columns: sqlx::types::Json<Vec<Column>>,
+    series: Vec<String>,
+    ordered_by: Vec<String>,
+    current: bool,
+}
+
+impl Store {
+    /// The archive in a schema.
+    pub fn new(schema: &str) -> Self {
+        let schema = Ident(schema.to_owned());
+        Self { store: Place::store(&schema), schema }
+    }
+
+    /// A table of the catalogue.
+    pub fn table(&self, name: &str) -> Qualified {
+        Qualified { schema: self.store.clone(), name: Ident(name.to_owned()) }
+    }
+
+    /// Whether there is a catalogue.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn exists(&self, conn: &mut PgConnection) -> Result<bool, JobError> {
+        let query = sqlx::query_scalar::<_, Option<Oid>>("select pg_catalog.to_regclass($1)::oid");
+        let query = query.bind(self.table("batch_source").to_string());
+        Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?.is_some())
+    }
+
+    /// The statements that make the catalogue where it is missing.
+    pub fn create(&self) -> Vec<String> {
+        let Self { schema, store } = self;
+        let table = |name: &str, about: &str, columns: &[(&str, &str, &str)], end: &str| {
+            let table = self.table(name);
+            let lines = columns.iter().map(|(column, of, _)| format!("{column} {of}")).collect::<Vec<_>>().join(", ");
+            let end = if end.is_empty() { String::new() } else { format!(", {end}") };
+            let mut all = vec![
+                format!("create table if not exists {table} ({lines}{end})"),
+                format!("comment on table {table} is {}", literal(about)),
+            ];
+            all.extend(
+                columns
+                    .iter()
+                    .map(|(column, _, about)| format!("comment on column {table}.{column} is {}", literal(about))),
+            );
+            all
+        };
+        let mut all = vec![
+            format!("create schema if not exists {schema}"),
+            format!("comment on schema {schema} is 'Archived rows, as the tables had them; kept by pgupkeep.'"),
+            format!("create schema if not exists {store}"),
+            format!("comment on schema {store} is 'What is behind the archive: segments and their catalogue.'"),
+        ];
+        all.extend(table(
+            "source",
+            "Each table that was archived, once for each shape that it has had.",
+            &[
+                ("source_id", "bigint generated always as identity primary key", "Its number: segments_N, rows_N."),
+                ("table_schema", "text not null", "The schema of the table."),
+                ("table_name", "text not null", "The table."),
+                ("view_name", "text not null", "The view that shows its archived rows."),
+                ("columns", "jsonb not null", "Its columns: name, type, how each is carried."),
+                ("series", "text[] not null", "The columns by which its rows fall into series."),
+                ("ordered_by", "text[] not null", "The columns by which the rows of a series are in order."),
+                ("format", "integer not null", "The version of the segments' form."),
+                ("current", "boolean not null default true", "Whether rows are still archived in this shape."),
+                ("created_at", "timestamptz not null default clock_timestamp()", "Since when it is known."),
+            ],
+            "",
+        ));
+        all.extend(table(
+            "rule",
+            "What moves together: a scope of a preset, or a table with its children.",
+            &[
+                ("rule_id", "bigint generated always as identity primary key", "Its number."),
+                ("name", "text not null unique", "Its name."),
+                ("definition", "jsonb not null default '{}'", "What a restore has to know: root, tables, marks."),
+            ],
+            "",
+        ));
+        all.extend(table(
+            "group_state",
+            "Each group of rows that is or was in the archive: the smallest unit of a restore.",
+            &[
+                ("group_id", "bigint generated always as identity primary key", "Its number, as in the segments."),
+                ("rule_id", "bigint not null", "By which rule it was archived."),
+                ("group_key", "text not null", "Its name, such as the id of a run."),
+                ("row_count", "bigint not null default 0", "How many of its rows are in the archive."),
+                ("last_activity", "timestamptz", "When something last happened to it before it was archived."),
+                ("archived_at", "timestamptz", "When rows of it were last archived."),
+                ("restored_at", "timestamptz", "When it was last restored."),
+                ("hold_until", "timestamptz", "Until when it is not archived again; infinity for good."),
+            ],
+            "unique (rule_id, group_key)",
+        ));
+        all.extend(table(
+            "batch",
+            "Each transaction that moved rows into the archive.",
+            &[
+                ("batch_id", "bigint generated always as identity primary key", "Its number, as in the segments."),
+                ("rule_id", "bigint not null", "By which rule."),
+                ("run_id", "uuid", "By which run of pgupkeep."),
+                ("cutoff", "timestamptz not null", "What was older than this was moved."),
+                ("schema_version", "text", "The version of the application's schema at that time."),
+                ("program", "text not null", "The version of pgupkeep."),
+                ("archived_at", "timestamptz not null default clock_timestamp()", "When."),
+            ],
+            "",
+        ));
+        all.extend(table(
+            "batch_source",
+            "What each batch holds of each table, with the digest that proved it.",
+            &[
+                ("batch_id", "bigint not null", "The batch."),
+                ("source_id", "bigint not null", "The table, in its shape."),
+                ("row_count", "bigint not null", "How many rows."),
+                ("segments", "integer not null", "In how many segments."),
+                ("digest", "bytea not null", "The sum of the XXH3 hashes of the rows, 128 bits."),
+            ],
+            "primary key (batch_id, source_id)",
+        ));
+        all
+    }
+
+    /// Everything that the catalogue knows of a table, the present shape first; of all tables without a name.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn sources(&self, conn: &mut PgConnection, table: Option<&Qualified>) -> Result<Vec<Source>, JobError> {
+        let statement = Statement::built(format!(
+            "select source_id, table_schema, table_name, view_name, columns, series, ordered_by, current from {} \
+             where $1::text is null or (table_schema = $1 and table_name = $2) order by table_schema, table_name, source_id desc",
+            self.table("source")
+        ));
+        let query = sqlx::query_as::<_, SourceRow>(statement.to_sql());
+        let query = query.bind(table.map(|table| table.schema.0.clone())).bind(table.map(|table| table.name.0.clone()));
+        let rows = within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?;
+        rows.into_iter().map(|row| self.source(row)).collect()
+    }
+
+    fn source(&self, row: SourceRow) -> Result<Source, JobError> {
+        let columns = row.columns.0;
+        let places = |names: &[String]| {
+            let place = |name: &String| columns.iter().position(|column| column.name.0 == *name);
+            names.iter().map(place).collect::<Option<Vec<usize>>>()
+        };
+        let (Some(series), Some(order)) = (places(&row.series), places(&row.ordered_by)) else {
+            let message =
+                format!("the archive's catalogue of {}.{} contradicts itself", row.table_schema, row.table_name);
+            return Err(JobError::Refused { fault: Fault::Internal, message });
+        };
+        let place = Place { schema: self.schema.clone(), source_id: row.source_id, view: Ident(row.view_name) };
+        let table = Qualified::new(row.table_schema, row.table_name);
+        Ok(Source { place, shape: Shape { table, columns, series, order }, current: row.current })
+    }
+
+    /// The place of a table in its present shape, made where it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be read or made.
+    pub async fn ensure_source(&self, conn: &mut PgConnection, shape: &Shape) -> Result<Place, JobError> {
+        let known = self.sources(conn, Some(&shape.table)).await?;
+        if let Some(source) = known.iter().find(|source| source.current && source.shape == *shape) {
+            return Ok(source.place.clone());
+        }
+        let view = match known.first() {
+            Some(source) => source.place.view.clone(),
+            None => self.free_view(conn, &shape.table).await?,
+        };
+        let retire =
+            format!("update {} set current = false where table_schema = $1 and table_name = $2", self.table("source"));
+        let retire = Statement::built(retire);
+        let query = sqlx::query(retire.to_sql()).bind(&shape.table.schema.0).bind(&shape.table.name.0);
+        within(CATALOGUE_LIMIT, query.execute(&mut *conn)).await?;
+        let names =
+            |places: &[usize]| places.iter().map(|place| shape.columns[*place].name.0.clone()).collect::<Vec<_>>();
+        let insert = Statement::built(format!(
+            "insert into {} (table_schema, table_name, view_name, columns, series, ordered_by, format) \
+             values ($1, $2, $3, $4, $5, $6, $7) returning source_id",
+            self.table("source")
+        ));
+        let query = sqlx::query_scalar::<_, i64>(insert.to_sql())
+            .bind(&shape.table.schema.0)
+            .bind(&shape.table.name.0)
+            .bind(&view.0)
+            .bind(sqlx::types::Json(&shape.columns))
+            .bind(names(&shape.series))
+            .bind(names(&shape.order))
+            .bind(FORMAT);
+        let source_id = within(CATALOGUE_LIMIT, query.fetch_one(&mut *conn)).await?;
+        let place = Place { schema: self.schema.clone(), source_id, view };
+        let lz4 = sqlx::query_scalar::<_, bool>(include_str!("../sql/read_lz4.sql"));
+        let lz4 = within(CATALOGUE_LIMIT, lz4.fetch_one(&mut *conn)).await?;
+        let older = known.into_iter().map(|source| (source.place, source.shape)).collect::<Vec<_>>();
+        let mut statements = layout::create(&place, shape, lz4);
+        statements.extend(layout::show(&place, shape, &older));
+        statements.extend(self.grants(conn, &place, shape).await?);
+        execute(conn, &statements).await?;
+        Ok(place)
+    }
+
+    /// A name for a table's view: its own, or with its schema where that is taken by a table of another schema.
+    async fn free_view(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Ident, JobError> {
+        let taken = self.sources(conn, None).await?;
+        let is_free = |name: &str| taken.iter().all(|source| source.place.view.0 != name);
+        let candidates = [table.name.0.clone(), format!("{}_{}", table.schema.0, table.name.0)];
+        let numbered = (2..).map(|nth| format!("{}_{nth}", table.name.0));
+        let shorter = |name: String| {
+            let end = (0..=name.len().min(63)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
+            name[..end].to_owned()
+        };
+        let free = candidates.into_iter().map(shorter).chain(numbered).find(|name| is_free(name));
+        Ok(Ident(free.unwrap_or_else(|| table.name.0.clone())))
+    }
+
+    /// Whoever may read the table may read its archived rows.
+    async fn grants(&self, conn: &mut PgConnection, place: &Place, shape: &Shape) -> Result<Vec<String>, JobError> {
+        let query = sqlx::query_scalar::<_, Option<String>>(include_str!("../sql/read_readers.sql"));
+        let readers = within(CATALOGUE_LIMIT, query.bind(shape.table.to_string()).fetch_all(conn)).await?;
+        let grants = readers.into_iter().flat_map(|reader| {
+            let reader = reader.map_or_else(|| "public".to_owned(), |name| Ident(name).to_string());
+            [
+                format!("grant usage on schema {}, {} to {reader}", self.schema, self.store),
+                format!("grant select on {}, {}, {} to {reader}", place.shown(), place.rows(), place.all()),
+            ]
+        });
+        Ok(grants.collect())
+    }
+
+    /// The number of a rule; what a restore has to know of it is written down.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn rule_id(&self, conn: &mut PgConnection, name: &str, definition: &Definition) -> Result<i64, JobError> {
+        let statement = Statement::built(format!(
+            "insert into {} as u (name, definition) values ($1, $2) \
+             on conflict (name) do update set definition = excluded.definition returning rule_id",
+            self.table("rule")
+        ));
+        let query = sqlx::query_scalar::<_, i64>(statement.to_sql()).bind(name).bind(sqlx::types::Json(definition));
+        Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?)
+    }
+
+    /// Every rule by which something was archived.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn rules(&self, conn: &mut PgConnection) -> Result<Vec<KnownRule>, JobError> {
+        let statement =
+            Statement::built(format!("select rule_id, name, definition from {} order by name", self.table("rule")));
+        let query = sqlx::query_as::<_, (i64, String, sqlx::types::Json<Definition>)>(statement.to_sql());
+        let rows = within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(rule_id, name, definition)| KnownRule { rule_id, name, definition: definition.0 })
+            .collect())
+    }
+
+    /// Writes that a batch begins; gives back its number.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn begin_batch(
+        &self,
+        conn: &mut PgConnection,
+        rule_id: i64,
+        batch: &NewBatch<'_>,
+    ) -> Result<i64, JobError> {
+        let statement = Statement::built(format!(
+            "insert into {} (rule_id, run_id, cutoff, schema_version, program) values ($1, $2, $3::text::timestamptz, $4, $5) returning batch_id",
+            self.table("batch")
+        ));
+        let query = sqlx::query_scalar::<_, i64>(statement.to_sql())
+            .bind(rule_id)
+            .bind(batch.run_id)
+            .bind(batch.cutoff)
+            .bind(batch.schema_version)
+            .bind(env!("CARGO_PKG_VERSION"));
+        Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?)
+    }
+
+    /// Whether a run has moved anything.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn has_batch_of(&self, conn: &mut PgConnection, run_id: Uuid) -> Result<bool, JobError> {
+        let statement =
+            Statement::built(format!("select exists (select 1 from {} where run_id = $1)", self.table("batch")));
+        let query = sqlx::query_scalar::<_, bool>(statement.to_sql()).bind(run_id);
+        Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?)
+    }
+
+    /// For each table that a run moved rows out of, which share of its rows that was.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn moved_shares(&self, conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<(Qualified, f64)>, JobError> {
+        let statement = Statement::built(format!(
+            "select m.table_schema, m.table_name, m.rows / greatest(m.rows + greatest(c.reltuples, 0), 1) as share \
+             from (select s.table_schema, s.table_name, sum(b.row_count)::float8 as rows from {} b \
+             join {} a on a.batch_id = b.batch_id join {} s on s.source_id = b.source_id where a.run_id = $1 \
+             group by 1, 2) m join pg_catalog.pg_namespace n on n.nspname = m.table_schema \
+             join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = m.table_name",
+            self.table("batch_source"),
+            self.table("batch"),
+            self.table("source")
+        ));
+        let query = sqlx::query_as::<_, (String, String, f64)>(statement.to_sql()).bind(run_id);
+        let rows = within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?;
+        Ok(rows.into_iter().map(|(schema, name, share)| (Qualified::new(schema, name), share)).collect())
+    }
+
+    /// Writes what a batch holds of a table.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn end_batch(
+        &self,
+        conn: &mut PgConnection,
+        (batch_id, source_id): (i64, i64),
+        segments: usize,
+        digest: Digest,
+    ) -> Result<(), JobError> {
+        let statement = Statement::built(format!(
+            "insert into {} (batch_id, source_id, row_count, segments, digest) values ($1, $2, $3, $4, $5)",
+            self.table("batch_source")
+        ));
+        let query = sqlx::query(statement.to_sql())
+            .bind(batch_id)
+            .bind(source_id)
+            .bind(i64::try_from(digest.rows).unwrap_or(i64::MAX))
+            .bind(i32::try_from(segments).unwrap_or(i32::MAX))
+            .bind(digest.to_bytes().to_vec());
+        within(CATALOGUE_LIMIT, query.execute(conn)).await?;
+        Ok(())
+    }
+
+    /// Gives groups their numbers.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub async fn group_ids(
+        &self,
+        conn: &mut PgConnection,
+        rule_id: i64,
+        groups: &[String],
+    ) -> Result<HashMap<String, i64>, JobError> {
+        let statement = Statement::built(format!(
+            "insert into {} as g (rule_id, group_key, archived_at) select $1, k, clock_timestamp() from unnest($2::text[]) k \
+             on conflict (rule_id, group_key) do update set archived_at = excluded.archived_at returning group_key, group_id",
+            self.table("group_state")
+        ));
+        let query = sqlx::query_as::<_, (String, i64)>(statement.to_sql()).bind(rule_id).bind(groups);
+        Ok(within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?.into_iter().collect())
+    }
+
+    /// Adds to how many rows of each group are in the archive, and notes when something last happened to it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn count_groups(&self, conn: &mut PgConnection, counts: &[(i64, i64)]) -> Result<(), JobError> {
+        let statement = Statement::built(format!(
+            "update {} g set row_count = g.row_count + c.n, last_activity = greatest(g.last_activity, a.last_activity) \
+             from unnest($1::bigint[], $2::bigint[]) c(id, n), (select p.group_key, max(p.activity) as last_activity \
+             from pg_temp.pgupkeep_picked p group by p.group_key) a where g.group_id = c.id and a.group_key = g.group_key",
+            self.table("group_state")
+        ));
+        let (ids, numbers): (Vec<i64>, Vec<i64>) = counts.iter().copied().unzip();
+        within(CATALOGUE_LIMIT, sqlx::query(statement.to_sql()).bind(ids).bind(numbers).execute(conn)).await?;
+        Ok(())
+    }
+}
+
+/// Sends statements one after the other.
+///
+/// # Errors
+/// The first one's that fails.
+pub(super) async fn execute(conn: &mut PgConnection, statements: &[String]) -> Result<(), JobError> {
+    for statement in statements {
+        let statement = Statement::built(statement.clone());
+        sqlx::raw_sql(statement.to_sql()).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Whether a part's table is still as it was when its shape was read.
+///
+/// # Errors
+/// When it is not, with words; or when it cannot be read.
+pub(super) async fn check_shape(conn: &mut PgConnection, part: &Part, planned: &Shape) -> Result<(), JobError> {
+    if Shape::read(conn, part).await? == *planned {
+        return Ok(());
+    }
+    let message = format!(
+        "{} was altered since the plan was made; nothing of this batch was moved, and the next attempt plans anew",
+        part.table
+    );
+    Err(JobError::Refused { fault: Fault::Locked, message })
+}

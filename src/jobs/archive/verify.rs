@@ -1,0 +1,193 @@
+//! Verifying: every archived row is read again through the archive's own SQL and compared with its segment's digest.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::digest::Digest;
+use super::mover::read_digests;
+use super::store::{Source, Store};
+use crate::fault::Fault;
+use crate::jobs::context::JobError;
+use crate::pg::statement::Statement;
+
+/// What was found of one table.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Verified {
+    /// The table, as `schema.table`.
+    pub table: String,
+    /// The number of its shape.
+    pub source_id: i64,
+    /// Segments that were read.
+    pub segments: i64,
+    /// Rows that were read.
+    pub rows: i64,
+    /// What is wrong, a sentence a segment or batch.
+    pub damaged: Vec<String>,
+}
+
+/// Reads everything that the archive holds of one table in one shape.
+///
+/// # Errors
+/// When the server cannot be asked; what is damaged is no error, but found.
+pub async fn verify(conn: &mut PgConnection, source: &Source) -> Result<Verified, JobError> {
+    let segments = source.place.segments();
+    let mut verified =
+        Verified { table: source.shape.table.plain(), source_id: source.place.source_id, ..Verified::default() };
+    let batches = Statement::built(format!("select distinct batch from {segments} order by batch"));
+    let batches = sqlx::query_scalar::<_, i64>(batches.to_sql()).fetch_all(&mut *conn).await?;
+    for batch in batches {
+        let kept = Statement::built(format!("select no, row_count, digest from {segments} where batch = {batch}"));
+        let kept = sqlx::query_as::<_, (i32, i32, Vec<u8>)>(kept.to_sql()).fetch_all(&mut *conn).await?;
+        verified.segments += i64::try_from(kept.len()).unwrap_or(i64::MAX);
+        let copy = format!(
+            "copy (select a.pgupkeep_no, {} from {} a where a.pgupkeep_batch = {batch}) to stdout (format binary)",
+            source.shape.as_declared("a"),
+            source.place.rows()
+        );
+        match read_digests(conn, &copy, &source.shape).await {
+            Ok((all, mut each)) => {
+                verified.rows += i64::try_from(all.rows).unwrap_or(i64::MAX);
+                verified.damaged.extend(compare(batch, kept, &mut each));
+            }
+            Err(error) if error.fault() == Fault::Unreachable => return Err(error),
+            Err(error) => verified.damaged.push(format!("batch {batch} cannot be read: {error}")),
+        }
+    }
+    Ok(verified)
+}
+
+fn compare(batch: i64, kept: Vec<(i32, i32, Vec<u8>)>, found: &mut HashMap<i32, Digest>) -> Vec<String> {
+    let mut damaged = Vec::new();
+    for (no, rows, digest) in kept {
+        let expected = u64::try_from(rows).ok().and_then(|rows| Digest::from_bytes(&digest, rows));
+        let found = found.remove(&no).unwrap_or_default();
+        if expected != Some(found) {
+            let same = if u64::try_from(rows) == Ok(found.rows) { "as many, but not the same" } else { "" };
+            damaged.push(
+                format!("segment {no} of batch {batch} should give {rows} rows and gives {} {same}", found.rows)
+                    .trim_end()
+                    .to_owned(),
+            );
+        }
+    }
+    damaged
+}
+
+/// One rule's rows in one table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Held {
+    /// The rule.
+    pub rule: String,
+    /// Groups that have rows in the archive.
+    pub groups: i64,
+    /// Their rows, of all tables.
+    pub rows: i64,
+    /// When the least recent of them was last active.
+    pub oldest_activity: Option<String>,
+    /// When the most recent of them was last active.
+    pub newest_activity: Option<String>,
+    /// When rows were last archived.
+    pub archived_at: Option<String>,
+    /// Groups that are held: not archived again for now.
+    pub held: i64,
+}
+
+/// An instant as ISO 8601 in UTC.
+fn instant(sql: &str) -> String {
+    format!("to_char(({sql}) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
+}
+
+/// What the archive holds, by rule.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn held(conn: &mut PgConnection, store: &Store) -> Result<Vec<Held>, JobError> {
+    let statement = Statement::built(format!(
+        "select u.name as rule, count(*) filter (where g.row_count > 0) as groups, \
+         coalesce(sum(g.row_count), 0)::bigint as rows, \
+         {} as oldest_activity, {} as newest_activity, {} as archived_at, \
+         count(*) filter (where g.hold_until > clock_timestamp()) as held \
+         from {} u join {} g on g.rule_id = u.rule_id group by u.name order by u.name",
+        instant("min(g.last_activity) filter (where g.row_count > 0)"),
+        instant("max(g.last_activity) filter (where g.row_count > 0)"),
+        instant("max(g.archived_at)"),
+        store.table("rule"),
+        store.table("group_state")
+    ));
+    Ok(sqlx::query_as(statement.to_sql()).fetch_all(conn).await?)
+}
+
+/// The bytes that a table takes in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stored {
+    /// The table, as `schema.table`.
+    pub table: String,
+    /// The view that shows its archived rows.
+    pub view: String,
+    /// Segments.
+    pub segments: i64,
+    /// Rows.
+    pub rows: i64,
+    /// Bytes of the segments with their indexes.
+    pub bytes: i64,
+}
+
+/// What the archive holds, by table.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn stored(conn: &mut PgConnection, sources: &[Source]) -> Result<Vec<Stored>, JobError> {
+    let mut all = Vec::new();
+    for source in sources {
+        let segments = source.place.segments();
+        let statement = Statement::built(format!(
+            "select count(*), coalesce(sum(row_count), 0)::bigint, pg_catalog.pg_total_relation_size('{}'::regclass) from {segments}",
+            segments.to_string().replace('\'', "''")
+        ));
+        let row = sqlx::query_as::<_, (i64, i64, i64)>(statement.to_sql()).fetch_one(&mut *conn).await?;
+        let (segments, rows, bytes) = row;
+        let (table, view) = (source.shape.table.plain(), source.place.shown().plain());
+        all.push(Stored { table, view, segments, rows, bytes });
+    }
+    Ok(all)
+}
+
+/// One group's rows in one table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GroupRows {
+    /// The table, as `schema.table`.
+    pub table: String,
+    /// Segments.
+    pub segments: i64,
+    /// Rows.
+    pub rows: i64,
+    /// The batches that hold them.
+    pub batches: Vec<i64>,
+}
+
+/// What the archive holds of one group.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn group_rows(
+    conn: &mut PgConnection,
+    sources: &[Source],
+    group_id: i64,
+) -> Result<Vec<GroupRows>, JobError> {
+    let mut all = Vec::new();
+    for source in sources {
+        let statement = Statement::built(format!(
+            "select count(*), coalesce(sum(row_count), 0)::bigint, coalesce(array_agg(distinct batch), '{{}}') from {} where group_id = $1",
+            source.place.segments()
+        ));
+        let row =
+            sqlx::query_as::<_, (i64, i64, Vec<i64>)>(statement.to_sql()).bind(group_id).fetch_one(&mut *conn).await?;
+        let (segments, rows, batches) = row;
+        if segments > 0 {
+            all.push(GroupRows { table: source.shape.table.plain(), segments, rows, batches });
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,150 @@
+//! The `archive_restore` job: archived rows go back to the tables that they left, proven, group by group.
+//!
+//! `pgupkeep archive restore` makes runs of this kind, and the daemon does when somebody asks for a restore with a tag in
+//! the application. It refuses to overwrite a row that was written since, and what it restores is held: the next archival
+//! leaves it alone until the hold is over.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::archive::restore::{self, Hold, Selection, Wanted};
+use super::archive::store::Store;
+use super::context::{Context, JobError};
+use super::{Job, Measures, Profile, StepReport, Weight};
+use crate::fault::Fault;
+use crate::lengths::CalendarSpan;
+
+/// The parameters of an `archive_restore` job: which groups, in exactly one way.
+///
+/// ```
+/// # let yaml = r#"
+/// groups: [0123456789abcdef0123456789abcdef]   # by name: the ids of runs, for MLflow
+/// # where: r.experiment_id = 7                 # or by a condition over the root's row `r`
+/// # between: { from: 2025-01-01T00:00:00Z, to: 2025-02-01T00:00:00Z }   # or by the last activity
+/// # asked: true                                # or what people have tagged for it in the application
+/// hold: 90days                                 # not archived again for so long
+/// schema: archive
+/// # "#;
+/// # let restore: pgupkeep::jobs::archive_restore::ArchiveRestore = serde_yaml::from_str(yaml).unwrap();
+/// # assert_eq!(restore.groups.len(), 1);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveRestore {
+    /// Groups by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// A condition over the root's row `r`, as SQL.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// When they were last active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between: Option<Between>,
+    /// What people have asked for in the application.
+    #[serde(default)]
+    pub asked: bool,
+    /// For how long they are not archived again.
+    #[serde(default = "hold")]
+    pub hold: CalendarSpan,
+    /// The schema that the archive is in.
+    #[serde(default = "archive_schema")]
+    pub schema: String,
+}
+
+/// A span of time: from, and up to but without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Between {
+    /// The first instant of it.
+    #[schemars(with = "String")]
+    pub from: jiff::Timestamp,
+    /// The first instant after it.
+    #[schemars(with = "String")]
+    pub to: jiff::Timestamp,
+}
+
+const fn hold() -> CalendarSpan {
+    CalendarSpan { months: 0, days: 90 }
+}
+
+fn archive_schema() -> String {
+    "archive".to_owned()
+}
+
+/// One group's way back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step(Wanted);
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Wanted { rule, group_key, rows, .. } = &self.0;
+        write!(f, "restore {group_key} of {} [{rows} rows]", rule.name)
+    }
+}
+
+impl ArchiveRestore {
+    fn selection(&self) -> Result<Selection, JobError> {
+        let mut ways: Vec<Selection> = Vec::new();
+        if !self.groups.is_empty() {
+            ways.push(Selection::Named(self.groups.clone()));
+        }
+        ways.extend(self.condition.clone().map(Selection::Where));
+        ways.extend(self.between.map(|between| Selection::Between(to_utc(between.from), to_utc(between.to))));
+        if self.asked {
+            ways.push(Selection::Asked);
+        }
+        match ways.len() {
+            1 => Ok(ways.remove(0)),
+            _ => Err(JobError::Refused {
+                fault: Fault::Statement,
+                message: "say in exactly one way what is to be restored: groups, where, between or asked".to_owned(),
+            }),
+        }
+    }
+}
+
+fn to_utc(at: jiff::Timestamp) -> DateTime<Utc> {
+    crate::clock::to_sql(at)
+}
+
+impl Job for ArchiveRestore {
+    const KIND: &'static str = "archive_restore";
+    const PROFILE: Profile = Profile {
+        weight: Weight::Heavy,
+        retries: 3,
+        about: "put archived rows back where they were, proven, and hold them there",
+    };
+    type Step = Step;
+
+    async fn plan(&self, cx: &mut Context) -> Result<Vec<Step>, JobError> {
+        let store = Store::new(&self.schema);
+        let selection = self.selection()?;
+        let conn = cx.reader().await?;
+        if !store.exists(conn).await? {
+            cx.note(format!("there is no archive in the schema {}", self.schema));
+            return Ok(Vec::new());
+        }
+        Ok(restore::find(conn, &store, &selection).await?.into_iter().map(Step).collect())
+    }
+
+    async fn perform(&self, step: &Step, cx: &mut Context) -> Result<StepReport, JobError> {
+        let store = Store::new(&self.schema);
+        let Step(wanted) = step;
+        let sources = restore::sources_of(cx.reader().await?, &store, &wanted.rule).await?;
+        let CalendarSpan { months, days } = self.hold;
+        let hold = Hold(format!("clock_timestamp() + make_interval(months => {months}, days => {days})"));
+        let script = restore::script(&store, wanted, &sources, &hold);
+        let mut conn = cx.session.lend()?;
+        let work = restore::restore(&mut conn, &store, wanted, &sources, &hold);
+        let restored = cx.oversee(&step.to_string(), &script, work).await;
+        cx.session.take_back(conn, restored.is_ok()).await?;
+        let restored = restored?;
+        let detail = json!({ "written": restored.written, "present": restored.present, "proven": true });
+        let rows = i64::try_from(restored.written).ok();
+        Ok(StepReport::Done(Measures { rows, detail: Some(detail), ..Measures::default() }))
+    }
+}

@@ -1,0 +1,6 @@
+-- read_changes: what this session has changed that is not yet reported, by table; temporary tables left out.
+select s.relid as oid, s.schemaname::text as schema, s.relname::text as name,
+       s.n_tup_ins as inserted, s.n_tup_upd as updated, s.n_tup_del as deleted
+  from pg_catalog.pg_stat_xact_user_tables s
+ where (s.n_tup_ins > 0 or s.n_tup_upd > 0 or s.n_tup_del > 0)
+   and s.schemaname not like 'pg\_temp\_%'

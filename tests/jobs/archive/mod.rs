@@ -1,0 +1,43 @@
+//! The `archive` and `archive_restore` jobs on real servers: what moves comes back bit for bit, and nothing else moves.
+
+mod fidelity;
+mod generated;
+mod rows;
+
+use serde_json::{Value, json};
+
+use super::workplace::{Workplace, job};
+use pgupkeep::jobs::JobSpec;
+
+/// An `archive` job, which leaves the vacuuming to other tests unless it is told otherwise.
+#[expect(clippy::needless_pass_by_value, reason = "json! at the call reads better without a &")]
+pub fn archive(with: Value) -> JobSpec {
+    let mut all = json!({ "vacuum": false, "reindex": false });
+    all.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
+    job("archive", "archive", &all)
+}
+
+/// An `archive_restore` job.
+#[expect(clippy::needless_pass_by_value, reason = "json! at the call reads better without a &")]
+pub fn restore(with: Value) -> JobSpec {
+    job("archive-restore", "archive_restore", &with)
+}
+
+/// Restores everything that the archive holds.
+pub fn restore_all() -> JobSpec {
+    restore(json!({ "where": "true" }))
+}
+
+/// How many rows the catalogue says that the archive holds.
+pub async fn archived_rows(place: &Workplace<'_>) -> String {
+    place.ask("select coalesce(sum(row_count), 0) from archive_store.group_state").await
+}
+
+/// Segments, in all segments tables.
+pub async fn segments(place: &Workplace<'_>) -> i64 {
+    let tables = "select coalesce(string_agg('select * from (select count(*) as n from archive_store.'
+                     || quote_ident(relname) || ') s', ' union all '), 'select 0 as n') from pg_class
+                   where relnamespace = 'archive_store'::regnamespace and relname like 'segments%' and relkind = 'r'";
+    let all = place.ask(tables).await;
+    place.ask(&format!("select sum(n) from ({all}) s")).await.parse().unwrap()
+}

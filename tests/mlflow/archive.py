@@ -1,0 +1,94 @@
+"""MLflow's own client before, during and after an archival.
+
+Usage: archive.py URL COMMAND [ARGUMENT..]. Prints one line of JSON; whatever differs from what it should be ends it with
+a traceback.
+"""
+
+import json
+import sys
+
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+KEYS = ("loss", "accuracy", "grad_norm")
+
+
+def values(key: str, step: int) -> float:
+    if key == "grad_norm":
+        return (float("nan"), float("inf"), float("-inf"), -0.0, 5e-324)[step % 5]
+    return (step + 1) / 3 if key == "loss" else round(step / 128, 2)
+
+
+def history(client, run):
+    points = [point for key in KEYS for point in client.get_metric_history(run, key)]
+    return sorted([p.key, repr(p.value), p.timestamp, p.step] for p in points)
+
+
+def log(client):
+    experiment = client.create_experiment("judged")
+    runs = []
+    for number in range(4):
+        run = client.create_run(experiment).info.run_id
+        for start in range(0, 300, 100):
+            points = [Metric(k, values(k, s), 1_700_000_000_000 + s * 1000, s) for k in KEYS for s in range(start, start + 100)]
+            client.log_batch(run, metrics=points)
+        client.log_batch(run, params=[Param("depth", str(number))])
+        client.set_tag(run, "note", "n" * 4000)
+        client.set_terminated(run)
+        runs.append(run)
+    return {"experiment": experiment, "runs": runs}
+
+
+def histories(client, *runs):
+    return {run: history(client, run) for run in runs}
+
+
+def archived_history(client, experiment, *runs):
+    """The runs are there in every list and search; only their history is empty, and they take new points."""
+    found = client.search_runs([experiment], "metrics.loss > 99 and params.depth = '2'", order_by=["metrics.accuracy DESC"])
+    assert [run.info.run_id for run in found] == [runs[2]], found
+    for run in runs:
+        data = client.get_run(run).data
+        assert data.metrics["loss"] == 100.0, data.metrics
+        assert data.tags["note"] == "n" * 4000
+        assert json.loads(data.tags["pgupkeep.archived"])["points"] == 900, data.tags
+        assert history(client, run) == []
+    client.log_metric(runs[0], "loss", 7.5, step=1000)
+    assert [p.step for p in client.get_metric_history(runs[0], "loss")] == [1000]
+    client.delete_run(runs[1])
+    client.restore_run(runs[1])
+    return {}
+
+
+def archived_runs(client, experiment, *runs):
+    """The runs are gone from MLflow."""
+    assert not client.search_runs([experiment]), "they are gone"
+    for run in runs:
+        try:
+            client.get_run(run)
+        except MlflowException:
+            continue
+        raise AssertionError(f"{run} is still there")
+    return {}
+
+
+def wish(client, run):
+    client.set_tag(run, "pgupkeep.restore", "true")
+    return {}
+
+
+def hard_delete(client, run):
+    """What `mlflow gc` does to a run."""
+    client.delete_run(run)
+    client._tracking_client.store._hard_delete_run(run)
+    return {}
+
+
+def tags(client, run):
+    return client.get_run(run).data.tags
+
+
+if __name__ == "__main__":
+    url, command, *arguments = sys.argv[1:]
+    print(json.dumps(globals()[command](MlflowClient(tracking_uri=url), *arguments)))
