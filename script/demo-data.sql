@@ -63,6 +63,22 @@ create table latest_metrics (
     run_uuid varchar(32) not null
 );
 
+-- What decides whether a run may be archived.
+create table experiment_tags (
+    key varchar(250) not null, value varchar(5000), experiment_id integer not null references experiments,
+    constraint experiment_tag_pk primary key (key, experiment_id)
+);
+create table model_versions (
+    name varchar(256) not null, version integer not null, run_id varchar(32), source varchar(500),
+    current_stage varchar(20), workspace varchar(63) default 'default' not null,
+    constraint model_version_pk primary key (workspace, name, version)
+);
+create table trace_info (
+    request_id varchar(50) not null constraint trace_info_pk primary key,
+    experiment_id integer not null references experiments, timestamp_ms bigint not null, execution_time_ms bigint,
+    status varchar(50) not null
+);
+
 create table params (key varchar(250) not null, value varchar(8000) not null, run_uuid varchar(32) not null);
 create table tags (key varchar(250) not null, value varchar(8000), run_uuid varchar(32) not null);
 
@@ -144,6 +160,12 @@ from logged cross join (values
     ('mlflow.user', 'user'), ('mlflow.source.name', 'train.py#'), ('mlflow.source.type', 'LOCAL'),
     ('mlflow.runName', 'run-'), ('mlflow.source.git.commit', 'c0ffee'), ('mlflow.note.content', '')
 ) t (key, value);
+
+-- A model that is in use, and an experiment that nobody may archive.
+insert into model_versions (name, version, run_id, source, current_stage)
+select 'churn', row_number() over (order by n), run_uuid, 'runs:/' || run_uuid || '/model', 'Production'
+from logged where n % 500 = 11;
+insert into experiment_tags (key, value, experiment_id) values ('pgupkeep.archive.after', 'never', 4);
 
 -- Constraints and indexes --------------------------------------------------------------------------------------------
 
