@@ -6,8 +6,8 @@ use std::env::VarError;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 
 use super::problem::{Finding, quote};
@@ -200,7 +200,7 @@ pub fn check_url(text: &str) -> Result<CheckedUrl, Finding> {
             .into_iter()
             .flat_map(|query| query.split('&').filter_map(|pair| pair.strip_prefix("password=")).map(str::to_owned)),
     );
-    if PgConnectOptions::from_str(text).is_err() {
+    if PgConnectOptions::from_url(&url).is_err() {
         let finding = Finding::new("the driver does not understand an option of this URL");
         return Err(finding.expected(
             "sslmode to be disable, allow, prefer, require, verify-ca or verify-full, port a number, names to be UTF-8",
@@ -307,6 +307,13 @@ mod tests {
             "this URL has an unknown option `sslmod`; did you mean `sslmode`?",
         );
         check("postgres://u@h/db?sslmode=hunter2", "the driver does not understand an option of this URL");
+    }
+
+    #[test]
+    fn a_url_of_a_socket_needs_no_host() {
+        for text in ["postgres://u@/db?host=/run/postgresql", "postgres://u@/db?host=/run/postgresql&port=5433"] {
+            assert_eq!(check_url(text).expect(text).password, UrlPassword::Absent);
+        }
     }
 
     #[test]
