@@ -10,7 +10,7 @@ use super::env::read_statement;
 use super::limits::{self, count, elapsed};
 use super::problem::{Finding, one_of, quote};
 use super::read::{At, Reader};
-use super::repositories::{self, take_repository};
+use super::repositories::{self, Need, take_repository};
 use super::targets::{Targets, no_such_target};
 use super::value::{Names, Part};
 use super::{Job, file};
@@ -25,6 +25,9 @@ const SQL: &str = "sql";
 
 /// The kind that keeps what it makes in a repository.
 const BACKUP: &str = "backup";
+
+/// The kind that exports to one what it deletes for good.
+const ARCHIVE: &str = "archive";
 
 /// What a job may name.
 #[derive(Clone, Copy)]
@@ -140,7 +143,11 @@ fn resolve_with(
         take_statement(parameters, at, folder, reader)?;
     }
     if kind.name == BACKUP {
-        take_repository(parameters, at, known.repositories, reader)?;
+        take_repository(parameters, at, known.repositories, Need::Always, reader)?;
+    }
+    // What leaves the archive for good is exported first, where there is a place for it.
+    if kind.name == ARCHIVE && parameters.get("archive_keep").is_some_and(|keep| keep != "off" && *keep != false) {
+        take_repository(parameters, at, known.repositories, Need::IfThereIsOne, reader)?;
     }
     reader.read_by(&with, at, |with| (kind.read_with)(with).map_err(|error| (error.path, error.message)))
 }

@@ -66,11 +66,21 @@ fn place_of(text: &str) -> Result<PathBuf, Finding> {
     Ok(path)
 }
 
+/// Whether a job can do without a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// It cannot.
+    Always,
+    /// It uses one where there is one.
+    IfThereIsOne,
+}
+
 /// Sees to it that a job's parameters name a repository that there is; the only one need not be named.
 pub(super) fn take_repository(
     parameters: &mut Map<String, Value>,
     at: &At,
     known: &Known,
+    need: Need,
     reader: &mut Reader<'_>,
 ) -> Option<()> {
     let names = known.names.iter().map(String::as_str);
@@ -90,6 +100,7 @@ pub(super) fn take_repository(
             parameters.insert(KEY.to_owned(), Value::String(only.clone()));
             Some(())
         }
+        (None, []) if need == Need::IfThereIsOne => Some(()),
         (None, []) => {
             let finding = Finding::new("a backup needs a place, and there is none");
             reader.refuse(at, finding.expected("`repositories: { local: { url: \"file:///var/backups/pgupkeep\" } }`"));

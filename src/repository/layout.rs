@@ -6,6 +6,8 @@
 //!                                      globals.sql        roles and tablespaces
 //!                                      databases/<name>-<oid>/...   one folder of pg_dump each
 //! <system identifier>/logical/.leases/<backup>            held while it is made
+//! <system identifier>/archived/<export>/manifest.json     written last; then the rows were deleted from their archive
+//!                                       <table>-<n>.csv.zst
 //! .spool/<system identifier>-<backup>/...                 a backup in the making, or on its way out
 //! ```
 //!
@@ -122,6 +124,11 @@ pub(super) fn logical(server: &str) -> Path {
     Path::from(server).join("logical")
 }
 
+/// Where rows of a server are that were exported before they left their archive.
+pub(super) fn exported(server: &str) -> Path {
+    Path::from(server).join("archived")
+}
+
 pub(super) fn leases(server: &str) -> Path {
     logical(server).join(".leases")
 }
@@ -133,12 +140,18 @@ pub(super) fn is_server(name: &str) -> bool {
 
 /// The folder of a database's dump: what of its name any file system takes, and its number in the catalogue.
 pub fn database_folder(name: &str, oid: u32) -> String {
-    let plain: String = name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' })
-        .take(40)
-        .collect();
-    format!("databases/{plain}-{oid}")
+    format!("databases/{}-{oid}", harmless(name))
+}
+
+/// The file of a table's exported rows: what of its name any file system takes, and the number of its shape.
+pub(super) fn table_file(name: &str, number: i64) -> String {
+    format!("{}-{number}.csv.zst", harmless(name))
+}
+
+/// What any file system takes of a name.
+fn harmless(name: &str) -> String {
+    let harmless = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
+    name.chars().map(harmless).take(40).collect()
 }
 
 #[cfg(test)]

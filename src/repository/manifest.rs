@@ -198,11 +198,7 @@ impl Manifest {
     /// # Errors
     /// When it cannot be written as JSON, which no manifest of ours does.
     pub fn seal(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let text = serde_json::to_string_pretty(self)?;
-        let body = text.strip_suffix("\n}").unwrap_or(&text);
-        let body = format!("{body},\n");
-        let seal = hex(&Sha256::digest(body.as_bytes()));
-        Ok(format!("{body}{SEAL}{seal}{END}").into_bytes())
+        seal(self)
     }
 
     /// Reads the bytes of a file.
@@ -233,6 +229,18 @@ impl Manifest {
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
+}
+
+/// A map as JSON, with its own checksum in the last line but one.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn seal<T: Serialize>(map: &T) -> Result<Vec<u8>, serde_json::Error> {
+    let text = serde_json::to_string_pretty(map)?;
+    let body = text.strip_suffix("\n}").unwrap_or(&text);
+    let body = format!("{body},\n");
+    let seal = hex(&Sha256::digest(body.as_bytes()));
+    Ok(format!("{body}{SEAL}{seal}{END}").into_bytes())
 }
 
 /// Bytes as hexadecimal digits.

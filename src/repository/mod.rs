@@ -10,10 +10,12 @@
 //! - [`spool`]: a backup in the making, and its publication.
 //! - [`lease`]: who makes one, so that nobody clears it away under them.
 //! - [`check`]: every file read again and compared.
+//! - [`export`]: rows that leave an archive for good.
 //! - [`remove`]: what is old, and what was never finished.
 
 pub mod catalogue;
 pub mod check;
+pub mod export;
 pub mod layout;
 pub mod lease;
 pub mod manifest;
@@ -156,7 +158,9 @@ pub enum RepositoryError {
         source: io::Error,
     },
     /// What was written reads differently.
-    #[error("{0} reads differently from what was written; the backup was not published; check the disk")]
+    #[error(
+        "{0} reads differently from what was written; it was not published, and nothing was deleted; check the disk"
+    )]
     ReadsDifferently(String),
 }
 

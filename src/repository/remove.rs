@@ -111,7 +111,7 @@ impl Repository {
         self.remove_folder(&to)
     }
 
-    fn remove_folder(&self, folder: &FilePath) -> Result<(), RepositoryError> {
+    pub(super) fn remove_folder(&self, folder: &FilePath) -> Result<(), RepositoryError> {
         match std::fs::remove_dir_all(folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 let what = format!("remove {} of {}", folder.display(), self.name);

@@ -184,9 +184,14 @@ async fn verify_all(path: &Path, place: &Place) -> Result<Exit, Exit> {
     let Reached { prepared, store, mut conn } = place.reach(path).await?;
     let answer = async {
         let mut all = Vec::new();
-        for source in store.sources(&mut conn, None).await? {
-            let verified = verify::verify(&mut conn, &source).await?;
+        let sources = store.sources(&mut conn, None).await?;
+        for source in &sources {
+            let verified = verify::verify(&mut conn, source).await?;
             all.push(ArchiveDamage::from(verified));
+        }
+        let groups = verify::verify_groups(&mut conn, &store, &sources).await?;
+        if !groups.damaged.is_empty() {
+            all.push(ArchiveDamage::from(groups));
         }
         Ok::<_, JobError>(all)
     };

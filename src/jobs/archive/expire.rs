@@ -1,22 +1,27 @@
-//! The retention of the archive itself: groups that were kept long enough are deleted from it, for good.
+//! The retention of the archive itself: groups that were kept long enough leave it for good, exported first where there is
+//! a repository.
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use serde_json::json;
 use sqlx::PgConnection;
 
 use super::spec::Archive;
 use super::step::ExpireStep;
-use super::store::{Store, execute};
+use super::store::{Source, Store, execute};
+use crate::jobs::backup::read_server;
 use crate::jobs::context::{Context, JobError};
 use crate::jobs::{Measures, StepReport};
 use crate::lengths::CalendarSpan;
 use crate::pg::connect::within;
 use crate::pg::statement::Statement;
+use crate::repository::export::{Export, Exported, ExportedTable};
 
 const FACTS_LIMIT: Duration = Duration::from_secs(20);
-/// How many groups go in one transaction.
+/// How many groups go in one transaction, and about how many rows.
 const GROUPS: usize = 1000;
+const ROWS: i64 = 1_000_000;
 
 /// The steps that delete what was last active longer ago than it is to be kept; held groups stay.
 ///
@@ -39,7 +44,8 @@ pub(super) async fn plan(
     let query =
         sqlx::query_as::<_, (i64, i64, String)>(statement.to_sql()).bind(rule).bind(keep.months).bind(keep.days);
     let due = within(FACTS_LIMIT, query.fetch_all(conn)).await?;
-    let steps = due.chunks(GROUPS).map(|groups| ExpireStep {
+    let steps = chunks(&due).into_iter().map(|groups| ExpireStep {
+        rule: rule.to_owned(),
         groups: groups.iter().map(|(id, ..)| *id).collect(),
         rows: groups.iter().map(|(_, rows, _)| rows).sum(),
         before: groups.first().map(|(.., before)| before.clone()).unwrap_or_default(),
@@ -47,6 +53,23 @@ pub(super) async fn plan(
     Ok(steps.collect())
 }
 
+/// As many groups as one transaction takes.
+fn chunks(due: &[(i64, i64, String)]) -> Vec<&[(i64, i64, String)]> {
+    let (mut chunks, mut from, mut rows) = (Vec::new(), 0, 0);
+    for (at, (_, count, _)) in due.iter().enumerate() {
+        if at > from && (at - from == GROUPS || rows + count > ROWS) {
+            chunks.push(&due[from..at]);
+            (from, rows) = (at, 0);
+        }
+        rows += count;
+    }
+    if from < due.len() {
+        chunks.push(&due[from..]);
+    }
+    chunks
+}
+
+/// Exports the groups' rows where there is a repository for them, and deletes them, in one transaction that holds them.
 pub(super) async fn perform(
     spec: &Archive,
     step: &ExpireStep,
@@ -56,21 +79,132 @@ pub(super) async fn perform(
     let store = Store::new(&spec.schema);
     let ids = step.groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let sources = store.sources(cx.reader().await?, None).await?;
-    let mut statements = vec![
+    let export = match &spec.repository {
+        Some(repository) => Some(begin(repository, step, cx).await?),
+        None => None,
+    };
+    let hold = vec![
         "begin".to_owned(),
         "set local search_path = pg_catalog, pg_temp".to_owned(),
-        format!("select 1 from {} where group_id in ({ids}) for update", store.table("group_state")),
+        format!("select 1 from {} where group_id in ({ids}) order by group_id for update", store.table("group_state")),
     ];
-    for source in &sources {
-        statements.push(format!("delete from {} where group_id in ({ids})", source.place.segments()));
-    }
-    statements.push(format!("delete from {} where group_id in ({ids})", store.table("group_state")));
-    statements.push("commit".to_owned());
-    let script = Statement::built(statements.join(";\n"));
+    let copies: Vec<String> = match &export {
+        Some(_) => sources.iter().map(|source| copy_of(source, &ids)).collect(),
+        None => Vec::new(),
+    };
+    let mut delete: Vec<String> = sources
+        .iter()
+        .map(|source| format!("delete from {} where group_id in ({ids})", source.place.segments()))
+        .collect();
+    delete.push(format!("delete from {} where group_id in ({ids})", store.table("group_state")));
+    delete.push("commit".to_owned());
+    let script: Vec<&str> = hold.iter().chain(&copies).chain(&delete).map(String::as_str).collect();
+    let script = Statement::built(script.join(";\n"));
     let mut conn = cx.session.lend()?;
-    let done = cx.oversee(name, &script, execute(&mut conn, &statements)).await;
+    let work = async {
+        execute(&mut conn, &hold).await?;
+        let written = match &export {
+            Some((export, manifest)) => {
+                let written = write(&mut conn, export, manifest.clone(), &sources, &ids).await;
+                if written.is_err() {
+                    export.discard();
+                }
+                Some(written?)
+            }
+            None => None,
+        };
+        execute(&mut conn, &delete).await?;
+        Ok(written)
+    };
+    let done = cx.oversee(name, &script, work).await;
     cx.session.take_back(conn, done.is_ok()).await?;
-    done?;
-    let detail = json!({ "groups": step.groups.len(), "last_active_before": step.before });
+    let written = done?;
+    let detail = json!({
+        "groups": step.groups.len(),
+        "last_active_before": step.before,
+        "export": written.as_ref().map(|manifest| manifest.id.as_str()),
+        "exported_bytes": written.map(|manifest| manifest.tables.iter().map(|table| table.file.bytes).sum::<u64>()),
+    });
     Ok(StepReport::Done(Measures { rows: Some(step.rows), detail: Some(detail), ..Measures::default() }))
+}
+
+/// An export's place, and what it says of itself so far.
+async fn begin(repository: &str, step: &ExpireStep, cx: &mut Context) -> Result<(Export, Exported), JobError> {
+    let repository = cx.outfit.repositories.open(repository)?;
+    let server = read_server(cx).await?;
+    let export = repository.begin_export(&server.system_identifier, server.now);
+    let manifest = Exported {
+        version: 1,
+        id: export.id.clone(),
+        target: cx.target.to_string(),
+        database: server.database,
+        rule: step.rule.clone(),
+        run_id: cx.run_id(),
+        program: concat!("pgupkeep ", env!("CARGO_PKG_VERSION")).to_owned(),
+        system_identifier: server.system_identifier,
+        exported_at: server.now,
+        tables: Vec::new(),
+    };
+    Ok((export, manifest))
+}
+
+fn copy_of(source: &Source, ids: &str) -> String {
+    let columns: Vec<String> = source.shape.columns.iter().map(|column| format!("a.{}", column.name)).collect();
+    format!(
+        "copy (select {} from {} a where a.pgupkeep_group in ({ids})) to stdout (format csv, header)",
+        columns.join(", "),
+        source.place.rows()
+    )
+}
+
+/// Writes the rows that are about to go, reads them back, and publishes them.
+async fn write(
+    conn: &mut PgConnection,
+    export: &Export,
+    mut manifest: Exported,
+    sources: &[Source],
+    ids: &str,
+) -> Result<Exported, JobError> {
+    for source in sources {
+        let Source { place, shape, .. } = source;
+        let count =
+            format!("select coalesce(sum(row_count), 0)::bigint from {} where group_id in ({ids})", place.segments());
+        let rows = sqlx::query_scalar::<_, i64>(Statement::built(count).to_sql()).fetch_one(&mut *conn).await?;
+        if rows == 0 {
+            continue;
+        }
+        let mut file = export.begin_file(&shape.table, place.source_id).await?;
+        let mut pieces = conn.copy_out_raw(&copy_of(source, ids)).await?;
+        while let Some(piece) = pieces.try_next().await? {
+            file.push(&piece).await?;
+        }
+        drop(pieces);
+        let (file, csv_sha256) = file.finish().await?;
+        manifest.tables.push(ExportedTable {
+            schema: shape.table.schema.0.clone(),
+            name: shape.table.name.0.clone(),
+            columns: shape.columns.iter().map(|column| (column.name.0.clone(), column.shown.clone())).collect(),
+            rows: u64::try_from(rows).unwrap_or_default(),
+            file,
+            csv_sha256,
+        });
+    }
+    export.publish(&manifest).await?;
+    Ok(manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_takes_a_bounded_number_of_groups_and_rows() {
+        let sizes = |rows: &[i64]| {
+            let due: Vec<_> = rows.iter().map(|rows| (0, *rows, String::new())).collect();
+            chunks(&due).iter().map(|chunk| chunk.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(sizes(&[1; 2500]), [1000, 1000, 500]);
+        assert_eq!(sizes(&[600_000, 400_000, 1, 5_000_000, 1]), [2, 1, 1, 1]);
+    }
 }

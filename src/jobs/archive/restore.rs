@@ -44,7 +44,7 @@ pub fn script(store: &Store, wanted: &Wanted, sources: &[Source], hold: &Hold) -
         lines.push(insert(source, wanted.group_id));
         lines.push(forget(source, wanted.group_id));
     }
-    lines.push(settle(store, wanted, hold));
+    lines.push(settle(store, wanted, hold, u64::try_from(wanted.rows).unwrap_or_default()));
     lines.extend(wanted.rule.definition.unmarks.iter().cloned());
     lines.push("commit".to_owned());
     Statement::built(lines.join(";\n"))
@@ -87,7 +87,16 @@ pub async fn restore(
         restored.present += kept.rows - written.rows;
         execute(conn, &[forget(source, wanted.group_id)]).await?;
     }
-    execute(conn, &[settle(store, wanted, hold)]).await?;
+    // A segment that is gone has left no digest; the catalogue still knows how many rows there were.
+    let total = restored.written + restored.present;
+    let settled =
+        sqlx::raw_sql(Statement::built(settle(store, wanted, hold, total)).to_sql()).execute(&mut *conn).await?;
+    if settled.rows_affected() != 1 {
+        let reason = format!(
+            "its segments hold {total} rows, and the catalogue says another number (`pgupkeep archive verify` tells)"
+        );
+        return Err(refuse(wanted, &reason));
+    }
     execute(conn, &wanted.rule.definition.unmarks).await?;
     sqlx::raw_sql("commit").execute(conn).await?;
     Ok(restored)
@@ -137,9 +146,9 @@ fn forget(source: &Source, group_id: i64) -> String {
     format!("delete from {} where group_id = {group_id}", source.place.segments())
 }
 
-fn settle(store: &Store, wanted: &Wanted, hold: &Hold) -> String {
+fn settle(store: &Store, wanted: &Wanted, hold: &Hold, rows: u64) -> String {
     format!(
-        "update {} set row_count = 0, restored_at = clock_timestamp(), hold_until = {} where group_id = {}",
+        "update {} set row_count = 0, restored_at = clock_timestamp(), hold_until = {} where group_id = {} and row_count = {rows}",
         store.table("group_state"),
         hold.0,
         wanted.group_id

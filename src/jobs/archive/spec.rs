@@ -29,6 +29,7 @@ use crate::pg::statement::Qualified;
 /// lock_wait: 2s                 # how long a lock may be waited for
 /// require_backup: 36h           # the newest good backup may be this old, where a backup job looks after the target
 /// archive_keep: 3 years         # default off: for how long the archive itself is kept
+/// repository: local             # where what it does not keep is exported first; may be left out if there is only one
 /// max_replica_lag: 30s          # a standby that is further behind is waited for
 /// max_wal: 20GiB                # default off: WAL that slots or the archiver still need
 /// disk: /var/lib/postgresql     # the server's disk, where it can be seen from here: looked at before each batch
@@ -107,6 +108,10 @@ pub struct Archive {
     /// For how long the archive itself is kept.
     #[serde(default = "off::<CalendarSpan>")]
     pub archive_keep: Limit<CalendarSpan>,
+    /// The repository that what is not kept any more is exported to before it is deleted; may be left out if there is
+    /// only one, which the configuration then puts here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
     /// How far behind a standby may be.
     #[serde(default = "max_replica_lag")]
     pub max_replica_lag: Limit<Elapsed>,

@@ -111,6 +111,8 @@ pub struct ReportStep {
 /// What is removed from the archive for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpireStep {
+    /// The rule that they were archived by.
+    pub rule: String,
     /// The groups' numbers.
     pub groups: Vec<i64>,
     /// Their rows.
@@ -160,7 +162,7 @@ impl fmt::Display for Step {
             Self::Vacuum(tables) => write!(f, "vacuum {}", plain(tables)),
             Self::Reindex(tables) => write!(f, "reindex what shrank of {}", plain(tables)),
             Self::Report(step) => write!(f, "measure {} and the archive", plain(&step.tables)),
-            Self::Expire(ExpireStep { groups, rows, before }) => {
+            Self::Expire(ExpireStep { groups, rows, before, .. }) => {
                 write!(f, "delete {} groups from the archive, last active before {before} [{rows} rows]", groups.len())
             }
         }

@@ -58,6 +58,27 @@ pub async fn verify(conn: &mut PgConnection, source: &Source) -> Result<Verified
     Ok(verified)
 }
 
+/// The groups whose segments hold another number of rows than the catalogue says: a segment that is gone leaves no digest.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn verify_groups(conn: &mut PgConnection, store: &Store, sources: &[Source]) -> Result<Verified, JobError> {
+    let counts = sources.iter().map(|source| format!("select group_id, row_count from {}", source.place.segments()));
+    let counts = std::iter::once("select null::bigint as group_id, 0 as row_count".to_owned()).chain(counts);
+    let statement = Statement::built(format!(
+        "select g.group_key, g.row_count, coalesce(s.rows, 0)::bigint from {} g left join \
+         (select group_id, sum(row_count) as rows from ({}) c group by group_id) s on s.group_id = g.group_id \
+         where g.row_count <> coalesce(s.rows, 0) order by g.group_id",
+        store.table("group_state"),
+        counts.collect::<Vec<_>>().join(" union all ")
+    ));
+    let found = sqlx::query_as::<_, (String, i64, i64)>(statement.to_sql()).fetch_all(conn).await?;
+    let table = store.table("group_state").plain();
+    let tell =
+        |(group, rows, found)| format!("the group {group} should have {rows} rows and its segments have {found}");
+    Ok(Verified { table, damaged: found.into_iter().map(tell).collect(), ..Verified::default() })
+}
+
 fn compare(batch: i64, kept: Vec<(i32, i32, Vec<u8>)>, found: &mut HashMap<i32, Digest>) -> Vec<String> {
     let mut damaged = Vec::new();
     for (no, rows, digest) in kept {

@@ -14,7 +14,7 @@ const OF_THE_PROVIDER: [&str; 4] = ["rdsadmin", "cloudsqladmin", "azure_maintena
 
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ServerFacts {
+pub(in crate::jobs) struct ServerFacts {
     /// A number that its data directory was made with; a copy of it has the same.
     pub system_identifier: String,
     /// Its version, such as `16.4`.
@@ -47,7 +47,7 @@ pub(super) struct DatabaseFacts {
 }
 
 /// Asks the server what it is.
-pub(super) async fn read_server(cx: &mut Context) -> Result<ServerFacts, JobError> {
+pub(in crate::jobs) async fn read_server(cx: &mut Context) -> Result<ServerFacts, JobError> {
     let query = sqlx::query_as(include_str!("../sql/read_backup_server.sql"));
     let row: (String, String, String, DateTime<Utc>) =
         within(ANSWER_LIMIT, query.fetch_one(cx.reader().await?)).await?;

@@ -39,6 +39,7 @@ use crate::repository::layout::{BackupId, Spot};
 use crate::repository::lease::Turn;
 use crate::repository::manifest::Method;
 
+pub(super) use facts::read_server;
 pub use publish::{Pruned, not_kept, prune};
 pub use step::{Step, What};
 pub use tools::{Tools, find as find_tools};
@@ -151,7 +152,7 @@ impl Job for Backup {
     type Step = Step;
 
     async fn plan(&self, cx: &mut Context) -> Result<Vec<Step>, JobError> {
-        let server = facts::read_server(cx).await?;
+        let server = read_server(cx).await?;
         let run = cx.run_due().await?;
         let (repository, turn) = match run {
             Some(_) => {
@@ -284,7 +285,7 @@ async fn check_room(site: &step::Site) -> Result<(), JobError> {
 /// # Errors
 /// When there is no repository of that name, or it or the server cannot be read.
 pub async fn newest_good(cx: &mut Context, repository: &str) -> Result<Option<(GoodBackup, Duration)>, JobError> {
-    let server = facts::read_server(cx).await?;
+    let server = read_server(cx).await?;
     let Some(repository) = cx.outfit.repositories.look_at(repository)? else { return Ok(None) };
     let newest = repository.newest_good(&server.system_identifier, Some(&server.database)).await?;
     Ok(newest.map(|good| {

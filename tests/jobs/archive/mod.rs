@@ -1,7 +1,9 @@
 //! The `archive` and `archive_restore` jobs on real servers: what moves comes back bit for bit, and nothing else moves.
 
+mod bad_days;
 mod fidelity;
 mod generated;
+mod keep;
 mod rows;
 
 use serde_json::{Value, json};

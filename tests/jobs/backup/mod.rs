@@ -1,7 +1,7 @@
 //! The `backup` job on real servers with their real tools, and with tools that misbehave.
 
 mod damage;
-mod depot;
+pub mod depot;
 mod dump;
 mod faults;
 mod kills;

@@ -1,0 +1,299 @@
+//! Archivals when something is in the way: each ends with words, and with every row where it was or proven in the archive.
+
+use pgupkeep::jobs::archive::store::Store;
+use pgupkeep::jobs::archive::verify::{verify, verify_groups};
+use serde_json::json;
+
+use super::super::workplace::{QUIET, Workplace};
+use super::rows::{assert_same, binary_rows};
+use super::{archive, archived_rows, restore, restore_all};
+use crate::support::{Cluster, one_major};
+
+const SUITE: &str = "jobs::archive::bad_days";
+
+const EVENTS: &str = "
+    create table t (id int primary key, at timestamptz not null, v double precision);
+    insert into t select i, now() - make_interval(days => 1000 - i), i / 7.0 from generate_series(1, 900) i;
+    analyze t";
+
+fn events(more: serde_json::Value) -> pgupkeep::jobs::JobSpec {
+    let mut with = json!({ "table": "public.t", "age": "at", "older_than": "300days", "lock_wait": "300ms" });
+    with.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    archive(with)
+}
+
+const LIVE: &str = "select count(*) from t";
+
+/// Nothing is missing and nothing is there twice, whatever has happened.
+async fn assert_whole(place: &Workplace<'_>) {
+    let missing =
+        "select count(*) from generate_series(1, 900) i where not exists (select from everything e where e.id = i)";
+    let everything = if place.ask("select to_regclass('archive.t') is not null").await == "true" {
+        "with everything as (select id from t union all select id from archive.t)"
+    } else {
+        "with everything as (select id from t)"
+    };
+    assert_eq!(place.ask(&format!("{everything} {missing}")).await, "0");
+    assert_eq!(place.ask(&format!("{everything} select count(*) from everything")).await, "900");
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_holds_is_left_for_the_next_time() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    let mut holder = place.session().await;
+    sqlx::raw_sql("begin; select * from t where id in (5, 6) for key share").execute(&mut holder).await.unwrap();
+    place.run(&events(json!({}))).await;
+    assert_eq!(place.ask("select string_agg(id::text, ',' order by id) from t where id < 100").await, "5,6");
+    assert_whole(&place).await;
+    sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
+    place.run(&events(json!({}))).await.succeeded();
+    assert_eq!(place.ask("select count(*) from t where id < 100").await, "0");
+    assert_eq!(place.plan(&events(json!({}))).await, Vec::<String>::new());
+    assert_whole(&place).await;
+}
+
+#[tokio::test]
+async fn a_table_that_somebody_has_locked_is_told_and_nothing_waits_behind_us() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    let mut holder = place.session().await;
+    sqlx::raw_sql("begin; lock table t in share mode").execute(&mut holder).await.unwrap();
+    let went = place.run(&events(json!({}))).await;
+    assert!(format!("{:?}", went.finish.end) != "Succeeded", "{went:#?}");
+    assert_eq!(place.ask(LIVE).await, "900");
+    assert_whole(&place).await;
+    sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
+    place.run(&events(json!({}))).await.succeeded();
+    assert_whole(&place).await;
+}
+
+#[tokio::test]
+async fn whatever_changes_another_table_rolls_the_batch_back_and_is_named() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let cases = [
+        // Before each row, after each row, and once for the statement.
+        ("before delete on t for each row", "update public.counts set n = n - 1; return old"),
+        ("after delete on t for each row", "insert into public.counts values (1); return null"),
+        ("after delete on t for each statement", "delete from public.counts; return null"),
+    ];
+    for (when, does) in cases {
+        let place = Workplace::new(&cluster, EVENTS).await;
+        place.execute("create table counts (n int); insert into counts values (900)").await;
+        let function = format!("create function f() returns trigger language plpgsql as 'begin {does}; end'");
+        place.execute(&function).await;
+        place.execute(&format!("create trigger tr {when} execute function f()")).await;
+        let went = place.run(&events(json!({}))).await;
+        let told = format!("{went:?}");
+        assert!(!matches!(went.finish.end, pgupkeep::jobs::drive::End::Succeeded), "{when}: {went:#?}");
+        // Inside the text of a text.
+        let told = told.replace('\\', "").replace('"', "");
+        assert!(told.contains("the batch has changed public.counts"), "{when}: {told}");
+        assert_eq!(place.ask(LIVE).await, "900", "{when}");
+        assert_eq!(place.ask("select sum(n) from counts").await, "900", "{when}");
+    }
+    // One that keeps rows where they are.
+    let place = Workplace::new(&cluster, EVENTS).await;
+    place.execute("create function f() returns trigger language plpgsql as 'begin return null; end'").await;
+    place.execute("create trigger tr before delete on t for each row execute function f()").await;
+    let went = place.run(&events(json!({}))).await;
+    assert_eq!(place.ask(LIVE).await, "900", "{went:#?}");
+    assert!(!matches!(went.finish.end, pgupkeep::jobs::drive::End::Succeeded), "{went:#?}");
+    assert_whole(&place).await;
+}
+
+#[tokio::test]
+async fn a_foreign_key_made_between_plan_and_move_changes_nothing_elsewhere() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    for action in ["cascade", "set null", "set default"] {
+        let place = Workplace::new(&cluster, EVENTS).await;
+        place
+            .execute(
+                "create table looks (t int); insert into looks select i from generate_series(1, 900) i; analyze looks",
+            )
+            .await;
+        let spec = events(json!({ "batch_rows": 100, "pause_between": "200ms" }));
+        let at_work = async {
+            place.wait_for("to_regclass('archive.t') is not null").await;
+            // Not before the rows that have gone already have lost who refers to them.
+            place
+                .execute(&format!(
+                "begin; lock table t in share row exclusive mode; delete from looks where t not in (select id from t);
+                 create temporary table remembered as select * from looks;
+                 alter table looks add foreign key (t) references t on delete {action}; commit;
+                 create table kept as select count(*) as n from looks where t is not null"
+            ))
+                .await;
+        };
+        let (went, ()) = tokio::join!(place.run(&spec), at_work);
+        assert_eq!(
+            place.ask("select count(*) from looks where t is not null").await,
+            place.ask("select n from kept").await,
+            "on delete {action}: {went:#?}"
+        );
+        assert_whole(&place).await;
+    }
+}
+
+#[tokio::test]
+async fn a_table_altered_while_it_is_archived_loses_no_row() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    for change in [
+        "alter table t add extra text",
+        "alter table t alter v type numeric",
+        "alter table t rename v to w",
+        "alter table t drop v",
+    ] {
+        let place = Workplace::new(&cluster, EVENTS).await;
+        let spec = events(json!({ "batch_rows": 100, "pause_between": "200ms" }));
+        let at_work = async {
+            place.wait_for("to_regclass('archive.t') is not null").await;
+            place.execute(change).await;
+        };
+        let (_went, ()) = tokio::join!(place.run(&spec), at_work);
+        assert_whole(&place).await;
+        // The next attempt plans anew, in the new shape, and both shapes are read.
+        place.run(&spec).await.succeeded();
+        assert_eq!(place.plan(&spec).await, Vec::<String>::new(), "{change}");
+        assert_eq!(place.ask("select count(*) > 0 from archive.t").await, "true");
+        assert_whole(&place).await;
+    }
+}
+
+#[tokio::test]
+async fn settings_that_would_hide_or_stop_the_work_do_neither() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    // A statement_timeout of the role is for its application, not for us.
+    let place = Workplace::new(&cluster, EVENTS).await;
+    place.execute("create role hasty superuser login; alter role hasty set statement_timeout = '1ms'").await;
+    let place = place.working_as("hasty");
+    place.run(&events(json!({}))).await.succeeded();
+    assert_whole(&place).await;
+    // Without counters nobody could prove that nothing else was changed.
+    let place = Workplace::new(&cluster, EVENTS).await;
+    place.execute("create role blind superuser login; alter role blind set track_counts = off").await;
+    let place = place.working_as("blind");
+    let went = place.run(&events(json!({}))).await;
+    let proven = matches!(went.finish.end, pgupkeep::jobs::drive::End::Succeeded);
+    assert!(proven || format!("{went:?}").contains("track_counts"), "{went:#?}");
+    assert_whole(&place).await;
+    // What reads in ways of its own.
+    let place = Workplace::new(&cluster, EVENTS).await;
+    place
+        .execute(
+            "create role odd superuser login; alter role odd set DateStyle = 'SQL, DMY'; alter role odd set TimeZone = 'Asia/Kathmandu';
+             alter role odd set extra_float_digits = -5; alter role odd set bytea_output = escape;
+             alter role odd set IntervalStyle = iso_8601; alter role odd set search_path = nowhere",
+        )
+        .await;
+    let place = place.working_as("odd");
+    let mut session = place.session().await;
+    let all = binary_rows(&mut session, "select * from t").await;
+    place.run(&events(json!({}))).await.succeeded();
+    assert_same("both", &binary_rows(&mut session, "select * from archive.all_t").await, &all);
+    place.run(&restore_all()).await.succeeded();
+    assert_same("restored", &binary_rows(&mut session, "select * from t").await, &all);
+}
+
+#[tokio::test]
+async fn damage_is_found_named_and_never_restored() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    place.run(&events(json!({}))).await.succeeded();
+    let mut session = place.session().await;
+    let store = Store::new("archive");
+    let check = async |session: &mut _| {
+        let sources = store.sources(session, None).await.unwrap();
+        let mut damaged = verify(session, &sources[0]).await.unwrap().damaged;
+        damaged.extend(verify_groups(session, &store, &sources).await.unwrap().damaged);
+        damaged
+    };
+    assert_eq!(check(&mut session).await, Vec::<String>::new());
+    let live = place.ask(LIVE).await;
+    let damages = [
+        // A value, a row that is missing, a segment that is missing, a digest.
+        "update archive_store.segments_1 set c1_b = (select array_agg(b + 1) from unnest(c1_b) b) where no = 1",
+        "delete from archive_store.segments_1 where (batch, no) in (select batch, no from archive_store.segments_1 limit 1)",
+        "update archive_store.segments_1 set digest = decode(repeat('00', 16), 'hex') where no = 1",
+    ];
+    for damage in damages {
+        sqlx::raw_sql("drop table if exists spare; create table spare as select * from archive_store.segments_1")
+            .execute(&mut session)
+            .await
+            .unwrap();
+        sqlx::raw_sql(damage).execute(&mut session).await.unwrap();
+        let found = check(&mut session).await;
+        assert!(!found.is_empty(), "{damage}");
+        let groups =
+            place.ask("select string_agg(group_key, ',') from archive_store.group_state where row_count > 0").await;
+        let went = place.run(&restore(json!({ "groups": groups.split(',').collect::<Vec<_>>() }))).await;
+        assert!(!matches!(went.finish.end, pgupkeep::jobs::drive::End::Succeeded), "{damage}: {found:?} {went:#?}");
+        // What is not damaged may have gone back; what is damaged has not.
+        sqlx::raw_sql(
+            "delete from archive_store.segments_1;
+             insert into archive_store.segments_1 select * from spare s
+              where exists (select from archive_store.group_state g where g.group_id = s.group_id and g.row_count > 0)",
+        )
+        .execute(&mut session)
+        .await
+        .unwrap();
+        assert_whole(&place).await;
+        place.execute("update archive_store.group_state set hold_until = null").await;
+        place.run(&events(json!({}))).await.succeeded();
+        assert_eq!(place.ask(LIVE).await, live);
+    }
+}
+
+#[tokio::test]
+async fn a_dump_of_the_database_carries_the_archive_and_psql_alone_reads_it() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    place.run(&events(json!({}))).await.succeeded();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dump");
+    let file = file.to_str().unwrap();
+    cluster.run_client("pg_dump", &["-Fc", "-f", file, &place.database]).await;
+    let copy = cluster.create_database().await;
+    cluster.run_client("pg_restore", &["--exit-on-error", "-d", &copy, file]).await;
+    let mut there = cluster.connect(&copy).await;
+    let mut here = place.session().await;
+    for query in ["select * from archive.t", "select * from archive.all_t", "select * from archive_store.batch_source"]
+    {
+        assert_same(query, &binary_rows(&mut there, query).await, &binary_rows(&mut here, query).await);
+    }
+    // Nothing of the archive holds the table.
+    let moved = archived_rows(&place).await;
+    sqlx::raw_sql("drop table t").execute(&mut there).await.unwrap();
+    assert_eq!(binary_rows(&mut there, "select * from archive.t").await.len().to_string(), moved);
+}
+
+#[tokio::test]
+async fn a_series_with_more_rows_than_a_batch_moves_in_several() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    // All of it in one month, so in one group.
+    let place = Workplace::new(
+        &cluster,
+        "create table t (id int primary key, at timestamptz not null, v double precision);
+         insert into t select i, timestamptz '2020-05-05 00:00+00' + make_interval(secs => i), random() from generate_series(1, 20000) i;
+         analyze t",
+    )
+    .await;
+    let mut session = place.session().await;
+    let all = binary_rows(&mut session, "select * from t").await;
+    let spec = events(json!({ "batch_rows": 1500 }));
+    place.run(&spec).await.succeeded();
+    assert_eq!(place.ask("select count(*) >= 13 from archive_store.batch").await, "true");
+    assert_same("archived", &binary_rows(&mut session, "select * from archive.t").await, &all);
+    assert_eq!(place.plan(&spec).await, Vec::<String>::new());
+    place.run(&restore_all()).await.succeeded();
+    assert_same("restored", &binary_rows(&mut session, "select * from t").await, &all);
+}

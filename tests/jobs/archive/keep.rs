@@ -1,0 +1,109 @@
+//! How long the archive itself is kept, and what becomes of what it keeps no longer.
+
+use std::fs;
+use std::path::PathBuf;
+
+use pgupkeep::jobs::drive::End;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::super::backup::depot::Depot;
+use super::super::workplace::{QUIET, Workplace};
+use super::{archive, archived_rows, restore, segments};
+use crate::support::{Cluster, one_major};
+
+const SUITE: &str = "jobs::archive::keep";
+
+/// Forty months, a row for each day; the text holds what a CSV has to quote.
+const EVENTS: &str = r#"
+    create table "e v,""e" (id int primary key, at timestamptz not null, "a,""b" text);
+    insert into "e v,""e" select i, now() - make_interval(days => i), case when i % 3 = 0 then null when i % 3 = 1 then ''
+      else E'x,"\n' || i end from generate_series(1, 1200) i"#;
+
+fn job(keep: &str, more: Value) -> pgupkeep::jobs::JobSpec {
+    let mut with = json!({ "table": r#"public.e v,"e"#, "age": "at", "older_than": "90days", "archive_keep": keep });
+    with.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    archive(with)
+}
+
+/// The folders of exports that have a manifest.
+fn exports(depot: &Depot) -> Vec<PathBuf> {
+    let servers = fs::read_dir(depot.root()).into_iter().flatten().map(|entry| entry.unwrap().path().join("archived"));
+    let exports = servers.flat_map(|folder| fs::read_dir(folder).into_iter().flatten());
+    exports.map(|entry| entry.unwrap().path()).filter(|folder| folder.join("manifest.json").exists()).collect()
+}
+
+#[tokio::test]
+async fn what_the_archive_keeps_no_longer_is_exported_and_read_back_before_it_is_deleted() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let depot = Depot::new(&major);
+    let place = Workplace::new(&cluster, EVENTS).await.equipped(depot.outfit());
+    place.run(&job("off", json!({}))).await.succeeded();
+    let held = place.ask("select group_key from archive_store.group_state order by last_activity limit 1").await;
+    place.run(&restore(json!({ "groups": [held], "hold": "90days" }))).await.succeeded();
+    let before = archived_rows(&place).await;
+
+    let spec = job("2 years", json!({ "repository": "local" }));
+    // Groups are months, and go as a whole once their last row is old enough; the one that was held is live again.
+    let kept = "at >= date_trunc('month', now() - interval '2 years')";
+    let shown = r#"archive."e v,""e""#;
+    let staying = place.ask(&format!("select count(*) from {shown} where {kept}")).await;
+    let plan = place.plan(&spec).await;
+    assert!(plan.iter().any(|step| step.starts_with("delete ")), "{plan:?}");
+    assert_eq!(archived_rows(&place).await, before, "a plan changes nothing");
+    let went = place.run(&spec).await.succeeded();
+    let detail = went.row("from the archive").detail.clone().unwrap();
+    assert_eq!(place.plan(&spec).await, Vec::<String>::new());
+    assert!(place.ask(&format!("select count(*) from {shown} where {kept}")).await == staying);
+    let gone = before.parse::<u64>().unwrap() - archived_rows(&place).await.parse::<u64>().unwrap();
+    assert!(gone > 300, "{gone}");
+
+    let [folder] = &exports(&depot)[..] else { panic!("{:?}", exports(&depot)) };
+    assert_eq!(folder.file_name().unwrap().to_str(), detail["export"].as_str());
+    let manifest: Value = serde_json::from_slice(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let table = &manifest["tables"][0];
+    assert_eq!((table["name"].as_str(), table["rows"].as_u64()), (Some(r#"e v,"e"#), Some(gone)));
+    let stored = fs::read(folder.join(table["file"]["path"].as_str().unwrap())).unwrap();
+    let csv = zstd::decode_all(&stored[..]).unwrap();
+    let digits = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(table["file"]["sha256"], digits(&stored));
+    assert_eq!(table["csv_sha256"], digits(&csv));
+
+    // The server itself reads it, and finds the very rows that are gone.
+    let file = depot.root().join("rows.csv");
+    fs::write(&file, &csv).unwrap();
+    place.execute(r#"create table back (like "e v,""e")"#).await;
+    let copy = format!(r"\copy back from '{}' csv header", file.display());
+    cluster.run_client("psql", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &place.database, "-c", &copy]).await;
+    let made = r#"select i, case when i % 3 = 0 then null when i % 3 = 1 then '' else E'x,"\n' || i end as t from generate_series(1, 1200) i"#;
+    let same =
+        format!(r#"select count(*) from back b join ({made}) m on m.i = b.id and b."a,""b" is not distinct from m.t"#);
+    assert_eq!(place.ask(&same).await, gone.to_string());
+    let overlap =
+        format!(r#"select count(*) from back where id in (select id from {shown} union all select id from "e v,""e")"#);
+    assert_eq!(place.ask(&overlap).await, "0");
+}
+
+#[tokio::test]
+async fn what_cannot_be_exported_is_not_deleted() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let depot = Depot::new(&major);
+    let place = Workplace::new(&cluster, EVENTS).await.equipped(depot.outfit());
+    place.run(&job("off", json!({}))).await.succeeded();
+    let (rows, in_segments) = (archived_rows(&place).await, segments(&place).await);
+    // A folder that is not mounted, say.
+    let folder = depot.root().parent().unwrap().to_path_buf();
+    fs::rename(&folder, folder.with_extension("away")).unwrap();
+    let went = place.run(&job("1 year", json!({ "repository": "local" }))).await;
+    assert!(matches!(went.finish.end, End::Failed | End::Partial), "{went:#?}");
+    let error = format!("{went:?}");
+    assert!(error.contains("the repository local cannot be used"), "{error}");
+    assert_eq!((archived_rows(&place).await, segments(&place).await), (rows.clone(), in_segments));
+    // Without a repository it goes without an export, as the documentation says.
+    fs::rename(folder.with_extension("away"), &folder).unwrap();
+    place.run(&job("1 year", json!({}))).await.succeeded();
+    assert_ne!(archived_rows(&place).await, rows);
+    assert_eq!(exports(&depot), Vec::<PathBuf>::new());
+}
