@@ -9,6 +9,11 @@ use sha2::{Digest as _, Sha256};
 /// The level that PostgreSQL 16 and later are told to use as well.
 const LEVEL: i32 = 3;
 
+/// How a file with a table's rows ends: the mark of COPY, and the lines after it. `pg_restore` takes any end for it.
+///
+/// Source: `WriteDataChunksForTocEntry` and `dumpTableData_copy` in `src/bin/pg_dump`, PostgreSQL 14 and 15.
+const END_OF_ROWS: &[u8] = b"\\.\n\n\n";
+
 /// Compresses every data file of a dump to `<name>.zst`; tables of contents stay as they are, as `pg_dump` keeps them.
 pub(super) fn compress_below(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
@@ -43,7 +48,17 @@ fn compress(path: &Path) -> io::Result<()> {
     target.push(".zst");
     let mut encoder = zstd::Encoder::new(File::create(&target)?, LEVEL)?;
     encoder.include_checksum(true)?;
-    let written = pass(BufReader::with_capacity(1 << 20, File::open(path)?), |chunk| encoder.write_all(chunk))?;
+    let mut end = Vec::new();
+    let written = pass(BufReader::with_capacity(1 << 20, File::open(path)?), |chunk| {
+        end.extend_from_slice(&chunk[chunk.len().saturating_sub(END_OF_ROWS.len())..]);
+        end.drain(..end.len().saturating_sub(END_OF_ROWS.len()));
+        encoder.write_all(chunk)
+    })?;
+    let holds_rows =
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit));
+    if holds_rows && end != END_OF_ROWS {
+        return Err(io::Error::other(format!("{} cannot be read: it ends before its rows do", path.display())));
+    }
     encoder.finish()?;
     let read = pass(zstd::Decoder::new(File::open(&target)?)?, |_| Ok(()))?;
     if read != written {
@@ -72,10 +87,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rows_that_are_cut_short_are_not_compressed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("3001.dat");
+        for text in ["", "1\n2\n", "1\n\\.\n\n", "\n\n"] {
+            std::fs::write(&file, text).expect("written");
+            let error = compress(&file).expect_err(text).to_string();
+            assert!(error.ends_with("it ends before its rows do"), "{error}");
+        }
+        std::fs::write(&file, "\\.\n\n\n").expect("written");
+        compress(&file).expect("a table without rows");
+    }
+
+    #[test]
     fn data_files_are_compressed_and_tables_of_contents_are_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
-        let rows = "a row\n".repeat(10_000);
+        let rows = "a row\n".repeat(10_000) + "\\.\n\n\n";
         for (name, text) in [("3001.dat", rows.as_str()), ("blob_7.dat", ""), ("toc.dat", "toc"), ("blobs.toc", "b")] {
             std::fs::write(path(name), text).expect("written");
         }
