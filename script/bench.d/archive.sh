@@ -11,13 +11,8 @@ bench() {
   local major
   major=$(installed_majors | grep -x 16 || installed_majors | tail -n 1)
   start_cluster "$major" "${settings[@]}"
-  find_mlflow
-  [ -n "${PGUPKEEP_MLFLOW_PYTHON:-}" ] || die "MLflow's own migration makes the database, and it cannot be had"
-  sql -d postgres -c 'create database original'
-  say "making the database: $runs runs of 10 keys and 100 steps"
-  MLFLOW_DISABLE_TELEMETRY=true "$PGUPKEEP_MLFLOW_PYTHON" -m mlflow db upgrade \
-    "postgresql+psycopg2://postgres@127.0.0.1:$cluster_port/original" >"$work/mlflow.log" 2>&1 ||
-    die "MLflow could not make its tables: $(tail -n 5 "$work/mlflow.log")"
+  make_mlflow_database original
+  say "filling it: $runs runs of 10 keys and 100 steps"
   sql -d original -v runs="$runs" -f "$repository/script/bench.d/archive-data.sql"
 
   config=$work/schedules.yaml

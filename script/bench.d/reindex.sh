@@ -57,11 +57,12 @@ YAML
     in_turn "$round"
     for who in nobody "${order[@]}"; do
       fresh_copy
-      beside_pgbench "$who"
-      echo "  round $round: $who $(tail -n 1 "$work/$who.busy") ms; p99 $(tail -n 1 "$work/$who.p99"), longest $(tail -n 1 "$work/$who.longest")"
+      write_transaction
+      beside_pgbench "$who" 200 "rebuild_with_$who"
+      echo "  round $round: $who $(tail -n 1 "$work/$who.ms") ms; p99 $(tail -n 1 "$work/$who.p99"), longest $(tail -n 1 "$work/$who.longest")"
     done
   done
-  report busy ms
+  report ms ms
   for who in nobody pgupkeep reindexdb; do
     echo "$who: p99 median $(median "$work/$who.p99") ms ($(extremes "$work/$who.p99")), longest $(extremes "$work/$who.longest") ms"
   done
@@ -127,26 +128,6 @@ delete from d where id = :id;
 end;
 SQL
 }
-
-beside_pgbench() {
-  local who=$1 pid
-  write_transaction
-  rm -f "$work"/latency.*
-  (cd "$work" && exec env LD_LIBRARY_PATH="$cluster_library" "$cluster_bin/pgbench" -n -f transaction.sql -c 4 -j 1 -R 200 -T 600 \
-    -l --log-prefix=latency copy >"$work/pgbench.log" 2>&1 </dev/null) &
-  pid=$!
-  wait_until "pgbench's first transactions" 30 pgbench_works
-  milliseconds "rebuild_with_$who" >>"$work/$who.busy"
-  # SIGINT would be ignored by a program in the background.
-  kill -TERM "$pid" 2>/dev/null || true
-  wait "$pid" 2>/dev/null || true
-  # The log's third field is the latency in microseconds; its last line may be torn.
-  cat "$work"/latency.* | sed '$d' | awk 'NF >= 6 { print $3 }' | sort -n >"$work/sorted"
-  awk '{ v[NR] = $1 } END { at = int(NR * 0.99); if (at < 1) at = 1; printf "%.1f\n", v[at] / 1000 }' "$work/sorted" >>"$work/$who.p99"
-  awk 'END { printf "%.1f\n", $1 / 1000 }' "$work/sorted" >>"$work/$who.longest"
-}
-
-pgbench_works() { cat "$work"/latency.* 2>/dev/null | grep -q .; }
 
 # hostile WHO: what a night of 20 s leaves behind that is held up by others, and what the next one makes of it.
 hostile() {

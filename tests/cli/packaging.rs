@@ -47,6 +47,36 @@ fn unit_to_verify() -> (tempfile::TempDir, PathBuf) {
     (folder, file)
 }
 
+/// The files of the program, and what each of them includes at compile time.
+fn included(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            included(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            // What only tests read comes last in a file, or is a file of its own.
+            let text = if path.ends_with("tests.rs") { "" } else { text.split("#[cfg(test)]").next().unwrap() };
+            let named = text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            found.extend(named.map(|named| path.parent().unwrap().join(named).canonicalize().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn the_image_is_built_with_all_that_the_program_includes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ignored = fs::read_to_string(root.join(".dockerignore")).unwrap();
+    let let_in: Vec<PathBuf> = ignored.lines().filter_map(|line| line.strip_prefix('!')).map(PathBuf::from).collect();
+    let mut found = Vec::new();
+    included(&root.join("src"), &mut found);
+    assert!(found.len() > 50, "{found:?}");
+    for path in found {
+        let path = path.strip_prefix(root.canonicalize().unwrap()).unwrap().to_path_buf();
+        assert!(let_in.iter().any(|let_in| path.starts_with(let_in)), ".dockerignore keeps {} out", path.display());
+    }
+}
+
 #[tokio::test]
 async fn systemd_finds_nothing_to_say_against_the_unit() {
     let suite = "packaging: systemd-analyze verify";

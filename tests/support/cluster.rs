@@ -122,6 +122,11 @@ impl Cluster {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
+    /// Its folder, which belongs to the user that it runs as.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The URL of a database, as the superuser.
     pub fn url(&self, database: &str) -> String {
         self.url_through(self.address(), database)

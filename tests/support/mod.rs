@@ -5,6 +5,7 @@
 //! - [`Daemon`], [`pgupkeep`]: the built binary, as a daemon and as a command.
 //! - [`get`], [`pages_of`], [`sample`]: the pages of a daemon.
 //! - [`Proxy`]: a TCP proxy that passes, stalls, cuts and refuses.
+//! - [`SmallDisk`]: a disk that is soon full.
 //! - [`wait_until`]: the only way to wait; nothing here sleeps blindly.
 //! - [`rounds`]: how often endurance suites repeat.
 //! - [`client_tools`]: PostgreSQL's own tools, for what starts them.
@@ -15,6 +16,7 @@
 
 mod cluster;
 mod daemon;
+mod disk;
 mod http;
 mod majors;
 mod mlflow;
@@ -27,6 +29,7 @@ mod wait;
 
 pub use cluster::{Cluster, StopMode};
 pub use daemon::{ConfigFile, Daemon, Said, binary, pgupkeep};
+pub use disk::SmallDisk;
 pub use http::{Answer, get, pages_of, request, sample};
 pub use majors::{Major, majors, one_major};
 pub use mlflow::{DemoSize, Mlflow, mlflow_database, mlflow_python, mlflows};

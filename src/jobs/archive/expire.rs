@@ -204,7 +204,7 @@ mod tests {
             chunks(&due).iter().map(|chunk| chunk.len()).collect::<Vec<_>>()
         };
         assert_eq!(sizes(&[]), [0; 0]);
-        assert_eq!(sizes(&[1; 2500]), [1000, 1000, 500]);
+        assert_eq!(sizes(&vec![1; 2500]), [1000, 1000, 500]);
         assert_eq!(sizes(&[600_000, 400_000, 1, 5_000_000, 1]), [2, 1, 1, 1]);
     }
 }

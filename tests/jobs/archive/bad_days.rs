@@ -1,5 +1,6 @@
 //! Archivals when something is in the way: each ends with words, and with every row where it was or proven in the archive.
 
+use pgupkeep::fault::Fault;
 use pgupkeep::jobs::archive::store::Store;
 use pgupkeep::jobs::archive::verify::{verify, verify_groups};
 use serde_json::json;
@@ -7,7 +8,7 @@ use serde_json::json;
 use super::super::workplace::{QUIET, Workplace};
 use super::rows::{assert_same, binary_rows};
 use super::{archive, archived_rows, restore, restore_all};
-use crate::support::{Cluster, one_major};
+use crate::support::{Cluster, SmallDisk, one_major, skip_suite};
 
 const SUITE: &str = "jobs::archive::bad_days";
 
@@ -16,6 +17,7 @@ const EVENTS: &str = "
     insert into t select i, now() - make_interval(days => 1000 - i), i / 7.0 from generate_series(1, 900) i;
     analyze t";
 
+#[expect(clippy::needless_pass_by_value, reason = "json! at the call reads better without a &")]
 fn events(more: serde_json::Value) -> pgupkeep::jobs::JobSpec {
     let mut with = json!({ "table": "public.t", "age": "at", "older_than": "300days", "lock_wait": "300ms" });
     with.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -90,7 +92,7 @@ async fn whatever_changes_another_table_rolls_the_batch_back_and_is_named() {
         let told = format!("{went:?}");
         assert!(!matches!(went.finish.end, pgupkeep::jobs::drive::End::Succeeded), "{when}: {went:#?}");
         // Inside the text of a text.
-        let told = told.replace('\\', "").replace('"', "");
+        let told = told.replace(['\\', '"'], "");
         assert!(told.contains("the batch has changed public.counts"), "{when}: {told}");
         assert_eq!(place.ask(LIVE).await, "900", "{when}");
         assert_eq!(place.ask("select sum(n) from counts").await, "900", "{when}");
@@ -296,4 +298,45 @@ async fn a_series_with_more_rows_than_a_batch_moves_in_several() {
     assert_eq!(place.plan(&spec).await, Vec::<String>::new());
     place.run(&restore_all()).await.succeeded();
     assert_same("restored", &binary_rows(&mut session, "select * from t").await, &all);
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_the_archival_and_loses_nothing() {
+    let Some(major) = one_major(SUITE) else { return };
+    let Some(disk) = SmallDisk::mount("6m") else {
+        return skip_suite(SUITE, "only root can mount a small disk");
+    };
+    let cluster = Cluster::start(&major, QUIET).await;
+    // What no compression makes smaller, more of it than the archive's disk has room for.
+    let place = Workplace::new(
+        &cluster,
+        "create table t (id int primary key, at timestamptz not null, v text);
+         insert into t select i, now() - make_interval(days => 1000 - i), string_agg(md5(i || ' ' || j), '')
+           from generate_series(1, 900) i, generate_series(1, 400) j group by i;
+         analyze t",
+    )
+    .await;
+    let folder = disk.path().join("space");
+    std::fs::create_dir(&folder).unwrap();
+    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(cluster.folder()).unwrap());
+    for path in [disk.path(), &folder] {
+        std::os::unix::fs::chown(path, Some(owner), None).unwrap();
+    }
+    place.execute(&format!("create tablespace small location '{}'", folder.display())).await;
+    place.execute("create role cramped superuser login; alter role cramped set default_tablespace = small").await;
+    let mut session = place.session().await;
+    let all = binary_rows(&mut session, "select * from t").await;
+    let place = place.working_as("cramped");
+    let spec = events(json!({ "batch_rows": 100 }));
+    let went = place.run(&spec).await;
+    assert_eq!(went.finish.fault, Some(Fault::DiskFull), "{went:#?}");
+    let moved = archived_rows(&place).await.parse::<i64>().unwrap();
+    assert!((1..700).contains(&moved), "{moved} rows had moved");
+    assert_same("live and archived", &binary_rows(&mut session, "select * from archive.all_t").await, &all);
+    // What is there is sound, and goes on where there is room.
+    place.execute("alter role cramped reset default_tablespace").await;
+    place.execute("alter table archive_store.segments_1 set tablespace pg_default").await;
+    place.run(&spec).await.succeeded();
+    assert_same("live and archived", &binary_rows(&mut session, "select * from archive.all_t").await, &all);
+    assert_eq!(place.plan(&spec).await, Vec::<String>::new());
 }

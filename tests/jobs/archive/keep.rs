@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use pgupkeep::jobs::drive::End;
+use pgupkeep::repository::manifest::hex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -20,6 +21,7 @@ const EVENTS: &str = r#"
     insert into "e v,""e" select i, now() - make_interval(days => i), case when i % 3 = 0 then null when i % 3 = 1 then ''
       else E'x,"\n' || i end from generate_series(1, 1200) i"#;
 
+#[expect(clippy::needless_pass_by_value, reason = "json! at the call reads better without a &")]
 fn job(keep: &str, more: Value) -> pgupkeep::jobs::JobSpec {
     let mut with = json!({ "table": r#"public.e v,"e"#, "age": "at", "older_than": "90days", "archive_keep": keep });
     with.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -66,7 +68,7 @@ async fn what_the_archive_keeps_no_longer_is_exported_and_read_back_before_it_is
     assert_eq!((table["name"].as_str(), table["rows"].as_u64()), (Some(r#"e v,"e"#), Some(gone)));
     let stored = fs::read(folder.join(table["file"]["path"].as_str().unwrap())).unwrap();
     let csv = zstd::decode_all(&stored[..]).unwrap();
-    let digits = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digits = |bytes: &[u8]| hex(&Sha256::digest(bytes));
     assert_eq!(table["file"]["sha256"], digits(&stored));
     assert_eq!(table["csv_sha256"], digits(&csv));
 

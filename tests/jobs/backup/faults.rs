@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::depot::Depot;
 use crate::jobs::workplace::{Workplace, never};
-use crate::support::{Cluster, MOMENT, Major, StopMode, one_major, wait_until, with_libraries, write_tool};
+use crate::support::{Cluster, MOMENT, Major, SmallDisk, StopMode, one_major, wait_until, with_libraries, write_tool};
 
 const SUITE: &str = "jobs::backup faults";
 
@@ -163,24 +163,6 @@ async fn a_server_that_restarts_in_mid_dump_leaves_no_backup_and_the_next_attemp
     }
 }
 
-/// A file system of a few megabytes that goes away with this value; only root can have one.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(size: &str) -> Option<Self> {
-        let disk = Self(tempfile::tempdir().unwrap());
-        let mut mount = std::process::Command::new("mount");
-        let mounted = mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(disk.0.path()).output();
-        mounted.is_ok_and(|mounted| mounted.status.success()).then_some(disk)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        _ = std::process::Command::new("umount").arg(self.0.path()).status();
-    }
-}
-
 const INCOMPRESSIBLE: &str = "create table t (a bytea); alter table t alter a set storage external;
     insert into t select decode(string_agg(md5(random()::text), ''), 'hex')
       from generate_series(1, 65536) i group by i % 16";
@@ -193,7 +175,7 @@ async fn a_full_disk_leaves_no_backup_and_recovers_when_old_ones_may_go() {
     let place = Workplace::new(&cluster, INCOMPRESSIBLE).await;
     let depot = match SmallDisk::mount("5m") {
         Some(disk) => {
-            let folder = disk.0.path().to_owned();
+            let folder = disk.path().to_owned();
             Depot::new(&major).on(&folder, disk)
         }
         None => return a_file_size_limit(place, &major).await,
