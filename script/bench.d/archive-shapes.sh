@@ -33,7 +33,7 @@ YAML
 
 # shape NAME RUNS KEYS STEPS VALUE STEP
 shape() {
-  local runs=$2 keys=$3 steps=$4 jitter='s * 1000 + (random() * 100)::int'
+  local runs=$2 keys=$3 steps=$4 jitter='s::bigint * 1000 + (random() * 100)::int'
   [ "$6" = s ] || jitter='(random() * 1e10)::bigint'
   sql -d postgres -c 'set client_min_messages = warning' -c 'drop database if exists copy' -c 'create database copy template empty'
   sql -d copy <<SQL

@@ -26,6 +26,8 @@ const ROWS_PER_SECOND: u64 = 150_000;
 const BATCH_BYTES: f64 = 96.0 * 1024.0 * 1024.0;
 /// However wide rows are, a transaction takes so many.
 const FEWEST_ROWS: u64 = 1000;
+/// A transaction takes no more groups than this: each is a segment of its own, which is in memory until the end.
+const MOST_GROUPS: usize = 5000;
 /// After so small a share of a table nothing needs to be done to it.
 const WORTH_AFTERCARE: f64 = 0.01;
 
@@ -145,7 +147,7 @@ pub(super) fn decide(spec: &Archive, rule: &Arc<Rule>, found: Candidates, measur
     let (mut keys, mut rows) = (Vec::new(), 0);
     for Candidate { group_key, rows: more } in found.groups {
         let more = u64::try_from(more).unwrap_or_default();
-        if !keys.is_empty() && rows + more > most {
+        if !keys.is_empty() && (rows + more > most || keys.len() == MOST_GROUPS) {
             steps.push(step(Chunk::Groups(std::mem::take(&mut keys)), rows));
             rows = 0;
         }
