@@ -5,9 +5,7 @@ bench() {
   local points=${1:-6500000} settings=("autovacuum = off" "max_wal_size = 16GB" "shared_buffers = 512MB")
   [[ "$points" =~ ^[1-9][0-9]*$ ]] || die "the number of points must be a positive number"
   build_pgupkeep release
-  local major
-  major=$(installed_majors | grep -x 16 || installed_majors | tail -n 1)
-  start_cluster "$major" "${settings[@]}"
+  start_bench_cluster "${settings[@]}"
   make_mlflow_database empty
   config=$work/schedules.yaml
   cat >"$config" <<'YAML'

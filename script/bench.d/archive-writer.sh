@@ -6,9 +6,7 @@ bench() {
   local settings=("autovacuum = off" "max_wal_size = 16GB" "shared_buffers = 512MB" "maintenance_work_mem = 256MB")
   [[ "$rounds" =~ ^[1-9][0-9]*$ && "$runs" =~ ^[1-9][0-9]*$ ]] || die "rounds and runs must be positive numbers"
   build_pgupkeep release
-  local major
-  major=$(installed_majors | grep -x 16 || installed_majors | tail -n 1)
-  start_cluster "$major" "${settings[@]}"
+  start_bench_cluster "${settings[@]}"
   make_mlflow_database original
   sql -d original -v runs="$runs" -f "$repository/script/bench.d/archive-data.sql"
   sql -d original <<'SQL'

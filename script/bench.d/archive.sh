@@ -8,9 +8,7 @@ bench() {
   [[ "$rounds" =~ ^[1-9][0-9]*$ && "$runs" =~ ^[1-9][0-9]*$ ]] || die "rounds and runs must be positive numbers"
 
   build_pgupkeep release
-  local major
-  major=$(installed_majors | grep -x 16 || installed_majors | tail -n 1)
-  start_cluster "$major" "${settings[@]}"
+  start_bench_cluster "${settings[@]}"
   make_mlflow_database original
   say "filling it: $runs runs of 10 keys and 100 steps"
   sql -d original -v runs="$runs" -f "$repository/script/bench.d/archive-data.sql"

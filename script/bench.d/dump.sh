@@ -8,11 +8,8 @@ bench() {
   jobs=2
 
   build_pgupkeep release
-  local major
   # From 16 on pg_dump compresses with Zstandard itself, so that both do the same work.
-  major=$(installed_majors | grep -x 16 || installed_majors | tail -n 1)
-  [ -n "$major" ] || die "no PostgreSQL server to measure with"
-  start_cluster "$major" "${settings[@]}"
+  start_bench_cluster "${settings[@]}"
   export PATH="$cluster_bin:$PATH" LD_LIBRARY_PATH="$cluster_library"
   sql -d postgres -c 'create database app'
   say "making the database"

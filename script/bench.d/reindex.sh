@@ -8,10 +8,7 @@ bench() {
   [[ "$rows" =~ ^[1-9][0-9]*$ ]] || die "the number of rows must be a positive number, not $rows"
 
   build_pgupkeep release
-  local major
-  major=$(installed_majors | grep -x 16 || installed_majors | tail -n 1)
-  [ -n "$major" ] || die "no PostgreSQL server to measure with"
-  start_cluster "$major" "${settings[@]}"
+  start_bench_cluster "${settings[@]}"
   sql -d postgres -c 'create database original' -c 'create database pgupkeep'
   say "making the database"
   make_database

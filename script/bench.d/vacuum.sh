@@ -6,10 +6,7 @@ bench() {
   [[ "$rounds" =~ ^[1-9][0-9]*$ ]] || die "the number of rounds must be a positive number, not $rounds"
 
   build_pgupkeep release
-  local major
-  major=$(installed_majors | grep -x 16 || installed_majors | tail -n 1)
-  [ -n "$major" ] || die "no PostgreSQL server to measure with"
-  start_cluster "$major" "${settings[@]}"
+  start_bench_cluster "${settings[@]}"
   sql -d postgres -c 'create database original'
   say "making the database"
   sql -d original -v runs=2100 -v points=1150000 -f "$repository/script/demo-data.sql"

@@ -23,6 +23,14 @@ print_conditions() {
   echo "  PostgreSQL $(sql -At -d postgres -c 'show server_version'), $*"
 }
 
+# start_bench_cluster SETTING...: of major 16, for that is what the figures of docs/benchmarks.md are of, or else the newest.
+start_bench_cluster() {
+  local major
+  major=$(installed_majors | grep -x 16 || installed_majors | tail -n 1)
+  [ -n "$major" ] || die "no PostgreSQL server to measure with"
+  start_cluster "$major" "$@"
+}
+
 # make_mlflow_database NAME: an empty one, by MLflow's own migration.
 make_mlflow_database() {
   find_mlflow

@@ -6,12 +6,12 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::layout::{BackupId, exported, table_file};
+use super::layout::{BackupId, MANIFEST, exported, table_file};
 use super::manifest::{File, hex, seal};
 use super::{Repository, RepositoryError};
 use crate::pg::statement::Qualified;
@@ -114,11 +114,7 @@ impl Export {
         let path = self.folder.clone().join(table_file(&table.plain(), number));
         let refuse = |source| RepositoryError::store(format!("write {path}"), source);
         let upload = self.repository.store.put_multipart(&path).await.map_err(refuse)?;
-        let encoder = zstd::Encoder::new(Vec::new(), LEVEL).and_then(|mut encoder| {
-            encoder.include_checksum(true)?;
-            Ok(encoder)
-        });
-        let encoder = encoder.map_err(|source| RepositoryError::file(format!("compress {path}"), source))?;
+        let encoder = encoder(&path)?;
         let (csv, stored) = (Sha256::new(), Sha256::new());
         Ok(ExportFile { repository: self.repository.clone(), path, upload, encoder, csv, stored, bytes: 0 })
     }
@@ -128,15 +124,8 @@ impl Export {
     /// # Errors
     /// When it cannot be written, or reads differently.
     pub async fn publish(&self, manifest: &Exported) -> Result<(), RepositoryError> {
-        let path = self.folder.clone().join(super::layout::MANIFEST);
         let bytes = seal(manifest).map_err(|error| RepositoryError::file("write the manifest", error.into()))?;
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let put = self.repository.store.put_opts(&path, PutPayload::from(bytes.clone()), options).await;
-        put.map_err(|source| RepositoryError::store(format!("write {path}"), source))?;
-        match self.repository.read(&path).await? {
-            Some(read) if read == bytes => Ok(()),
-            _ => Err(RepositoryError::ReadsDifferently(path.to_string())),
-        }
+        self.repository.publish(&self.folder.clone().join(MANIFEST), bytes).await
     }
 }
 
@@ -169,7 +158,7 @@ impl ExportFile {
     /// # Errors
     /// When it cannot be written or read, or reads differently.
     pub async fn finish(mut self) -> Result<(File, String), RepositoryError> {
-        let encoder = std::mem::replace(&mut self.encoder, empty(&self.path)?);
+        let encoder = std::mem::replace(&mut self.encoder, encoder(&self.path)?);
         let last =
             encoder.finish().map_err(|source| RepositoryError::file(format!("compress {}", self.path), source))?;
         self.put(last).await?;
@@ -196,8 +185,13 @@ impl ExportFile {
     }
 }
 
-fn empty(path: &Path) -> Result<zstd::Encoder<'static, Vec<u8>>, RepositoryError> {
-    zstd::Encoder::new(Vec::new(), LEVEL).map_err(|source| RepositoryError::file(format!("compress {path}"), source))
+fn encoder(path: &Path) -> Result<zstd::Encoder<'static, Vec<u8>>, RepositoryError> {
+    let begin = || {
+        let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
+        encoder.include_checksum(true)?;
+        Ok(encoder)
+    };
+    begin().map_err(|source| RepositoryError::file(format!("compress {path}"), source))
 }
 
 /// What is read back, as stored and as CSV.

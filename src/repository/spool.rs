@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore as _, PutMode, PutOptions, PutPayload};
 
 use super::layout::Spot;
@@ -133,16 +134,23 @@ impl Spool {
     /// # Errors
     /// When it cannot be written, or reads differently.
     pub async fn publish(&self, manifest: &Manifest) -> Result<(), RepositoryError> {
-        let path = self.spot.manifest();
         let bytes = manifest.seal().map_err(|error| RepositoryError::file("write the manifest", error.into()))?;
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let put = self.repository.store.put_opts(&path, PutPayload::from(bytes.clone()), options).await;
-        put.map_err(|source| RepositoryError::store(format!("write {path}"), source))?;
-        if self.repository.read(&path).await?.as_deref() != Some(bytes.as_slice()) {
-            return Err(RepositoryError::ReadsDifferently(path.to_string()));
-        }
+        self.repository.publish(&self.spot.manifest(), bytes).await?;
         let _first = self.published.set(());
         Ok(())
+    }
+}
+
+impl Repository {
+    /// Writes a manifest where there is none, and reads it back.
+    pub(super) async fn publish(&self, path: &ObjectPath, bytes: Vec<u8>) -> Result<(), RepositoryError> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let put = self.store.put_opts(path, PutPayload::from(bytes.clone()), options).await;
+        put.map_err(|source| RepositoryError::store(format!("write {path}"), source))?;
+        match self.read(path).await? {
+            Some(read) if read == bytes => Ok(()),
+            _ => Err(RepositoryError::ReadsDifferently(path.to_string())),
+        }
     }
 }
 
