@@ -14,9 +14,10 @@ use super::exit::Exit;
 use super::output;
 use super::prepare::Prepared;
 use crate::config::Target;
+use crate::jobs::archive::restore as finding;
 use crate::jobs::archive::restore::Selection;
 use crate::jobs::archive::store::Store;
-use crate::jobs::archive::{restore as finding, verify};
+use crate::jobs::archive::verify::{self, Groups};
 use crate::jobs::context::JobError;
 use crate::pg::PgError;
 use crate::pg::connect::{Purpose, connect};
@@ -186,10 +187,10 @@ async fn verify_all(path: &Path, place: &Place) -> Result<Exit, Exit> {
         let mut all = Vec::new();
         let sources = store.sources(&mut conn, None).await?;
         for source in &sources {
-            let verified = verify::verify(&mut conn, source).await?;
+            let verified = verify::verify(&mut conn, source, Groups::All).await?;
             all.push(ArchiveDamage::from(verified));
         }
-        let groups = verify::verify_groups(&mut conn, &store, &sources).await?;
+        let groups = verify::verify_groups(&mut conn, &store, &sources, Groups::All).await?;
         if !groups.damaged.is_empty() {
             all.push(ArchiveDamage::from(groups));
         }

@@ -10,6 +10,8 @@ use sqlx::PgConnection;
 use super::spec::Archive;
 use super::step::ExpireStep;
 use super::store::{Source, Store, execute};
+use super::verify::{Groups, Verified, verify, verify_groups};
+use crate::fault::Fault;
 use crate::jobs::backup::read_server;
 use crate::jobs::context::{Context, JobError};
 use crate::jobs::{Measures, StepReport};
@@ -77,7 +79,8 @@ pub(super) async fn perform(
     cx: &mut Context,
 ) -> Result<StepReport, JobError> {
     let store = Store::new(&spec.schema);
-    let ids = step.groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let groups = Groups::Only(&step.groups);
+    let kept_of = groups.condition("group_id");
     let sources = store.sources(cx.reader().await?, None).await?;
     let export = match &spec.repository {
         Some(repository) => Some(begin(repository, step, cx).await?),
@@ -86,17 +89,15 @@ pub(super) async fn perform(
     let hold = vec![
         "begin".to_owned(),
         "set local search_path = pg_catalog, pg_temp".to_owned(),
-        format!("select 1 from {} where group_id in ({ids}) order by group_id for update", store.table("group_state")),
+        format!("select 1 from {} where {kept_of} order by group_id for update", store.table("group_state")),
     ];
     let copies: Vec<String> = match &export {
-        Some(_) => sources.iter().map(|source| copy_of(source, &ids)).collect(),
+        Some(_) => sources.iter().map(|source| copy_of(source, groups)).collect(),
         None => Vec::new(),
     };
-    let mut delete: Vec<String> = sources
-        .iter()
-        .map(|source| format!("delete from {} where group_id in ({ids})", source.place.segments()))
-        .collect();
-    delete.push(format!("delete from {} where group_id in ({ids})", store.table("group_state")));
+    let mut delete: Vec<String> =
+        sources.iter().map(|source| format!("delete from {} where {kept_of}", source.place.segments())).collect();
+    delete.push(format!("delete from {} where {kept_of}", store.table("group_state")));
     delete.push("commit".to_owned());
     let script: Vec<&str> = hold.iter().chain(&copies).chain(&delete).map(String::as_str).collect();
     let script = Statement::built(script.join(";\n"));
@@ -105,7 +106,7 @@ pub(super) async fn perform(
         execute(&mut conn, &hold).await?;
         let written = match &export {
             Some((export, manifest)) => {
-                let written = write(&mut conn, export, manifest.clone(), &sources, &ids).await;
+                let written = write(&mut conn, export, manifest.clone(), &store, &sources, groups).await;
                 if written.is_err() {
                     export.discard();
                 }
@@ -148,33 +149,35 @@ async fn begin(repository: &str, step: &ExpireStep, cx: &mut Context) -> Result<
     Ok((export, manifest))
 }
 
-fn copy_of(source: &Source, ids: &str) -> String {
+fn copy_of(source: &Source, groups: Groups<'_>) -> String {
     let columns: Vec<String> = source.shape.columns.iter().map(|column| format!("a.{}", column.name)).collect();
     format!(
-        "copy (select {} from {} a where a.pgupkeep_group in ({ids})) to stdout (format csv, header)",
+        "copy (select {} from {} a where {}) to stdout (format csv, header)",
         columns.join(", "),
-        source.place.rows()
+        source.place.rows(),
+        groups.condition("a.pgupkeep_group")
     )
 }
 
-/// Writes the rows that are about to go, reads them back, and publishes them.
+/// Writes the rows that are about to go, once they are known to be what was archived, reads the files back, and publishes
+/// them.
 async fn write(
     conn: &mut PgConnection,
     export: &Export,
     mut manifest: Exported,
+    store: &Store,
     sources: &[Source],
-    ids: &str,
+    groups: Groups<'_>,
 ) -> Result<Exported, JobError> {
+    sound(verify_groups(conn, store, sources, groups).await?)?;
     for source in sources {
         let Source { place, shape, .. } = source;
-        let count =
-            format!("select coalesce(sum(row_count), 0)::bigint from {} where group_id in ({ids})", place.segments());
-        let rows = sqlx::query_scalar::<_, i64>(Statement::built(count).to_sql()).fetch_one(&mut *conn).await?;
+        let rows = sound(verify(conn, source, groups).await?)?.rows;
         if rows == 0 {
             continue;
         }
         let mut file = export.begin_file(&shape.table, place.source_id).await?;
-        let mut pieces = conn.copy_out_raw(&copy_of(source, ids)).await?;
+        let mut pieces = conn.copy_out_raw(&copy_of(source, groups)).await?;
         while let Some(piece) = pieces.try_next().await? {
             file.push(&piece).await?;
         }
@@ -191,6 +194,22 @@ async fn write(
     }
     export.publish(&manifest).await?;
     Ok(manifest)
+}
+
+/// Refuses to export what is damaged: the export would take its place for good.
+fn sound(verified: Verified) -> Result<Verified, JobError> {
+    match &verified.damaged[..] {
+        [] => Ok(verified),
+        [first, more @ ..] => {
+            let others = if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
+            let message = format!(
+                "the archive of {} is damaged: {first}{others}; these groups were neither exported nor deleted; \
+                 `pgupkeep archive verify` names all that is damaged",
+                verified.table
+            );
+            Err(JobError::Refused { fault: Fault::Corrupt, message })
+        }
+    }
 }
 
 #[cfg(test)]

@@ -27,22 +27,47 @@ pub struct Verified {
     pub damaged: Vec<String>,
 }
 
-/// Reads everything that the archive holds of one table in one shape.
+/// The groups that are read.
+#[derive(Debug, Clone, Copy)]
+pub enum Groups<'a> {
+    /// Every group.
+    All,
+    /// Those with these numbers.
+    Only(&'a [i64]),
+}
+
+impl Groups<'_> {
+    /// The condition that `column` is the number of one of them.
+    pub(super) fn condition(self, column: &str) -> String {
+        match self {
+            Self::All => "true".to_owned(),
+            Self::Only([]) => "false".to_owned(),
+            Self::Only(ids) => {
+                format!("{column} in ({})", ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+/// Reads what the archive holds of the groups in one table in one shape.
 ///
 /// # Errors
 /// When the server cannot be asked; what is damaged is no error, but found.
-pub async fn verify(conn: &mut PgConnection, source: &Source) -> Result<Verified, JobError> {
+pub async fn verify(conn: &mut PgConnection, source: &Source, groups: Groups<'_>) -> Result<Verified, JobError> {
     let segments = source.place.segments();
+    let (kept_of, shown_of) = (groups.condition("group_id"), groups.condition("a.pgupkeep_group"));
     let mut verified =
         Verified { table: source.shape.table.plain(), source_id: source.place.source_id, ..Verified::default() };
-    let batches = Statement::built(format!("select distinct batch from {segments} order by batch"));
+    let batches = Statement::built(format!("select distinct batch from {segments} where {kept_of} order by batch"));
     let batches = sqlx::query_scalar::<_, i64>(batches.to_sql()).fetch_all(&mut *conn).await?;
     for batch in batches {
-        let kept = Statement::built(format!("select no, row_count, digest from {segments} where batch = {batch}"));
+        let kept = Statement::built(format!(
+            "select no, row_count, digest from {segments} where batch = {batch} and {kept_of}"
+        ));
         let kept = sqlx::query_as::<_, (i32, i32, Vec<u8>)>(kept.to_sql()).fetch_all(&mut *conn).await?;
         verified.segments += i64::try_from(kept.len()).unwrap_or(i64::MAX);
         let copy = format!(
-            "copy (select a.pgupkeep_no, {} from {} a where a.pgupkeep_batch = {batch}) to stdout (format binary)",
+            "copy (select a.pgupkeep_no, {} from {} a where a.pgupkeep_batch = {batch} and {shown_of}) to stdout (format binary)",
             source.shape.as_declared("a"),
             source.place.rows()
         );
@@ -62,15 +87,21 @@ pub async fn verify(conn: &mut PgConnection, source: &Source) -> Result<Verified
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub async fn verify_groups(conn: &mut PgConnection, store: &Store, sources: &[Source]) -> Result<Verified, JobError> {
+pub async fn verify_groups(
+    conn: &mut PgConnection,
+    store: &Store,
+    sources: &[Source],
+    groups: Groups<'_>,
+) -> Result<Verified, JobError> {
     let counts = sources.iter().map(|source| format!("select group_id, row_count from {}", source.place.segments()));
     let counts = std::iter::once("select null::bigint as group_id, 0 as row_count".to_owned()).chain(counts);
     let statement = Statement::built(format!(
         "select g.group_key, g.row_count, coalesce(s.rows, 0)::bigint from {} g left join \
          (select group_id, sum(row_count) as rows from ({}) c group by group_id) s on s.group_id = g.group_id \
-         where g.row_count <> coalesce(s.rows, 0) order by g.group_id",
+         where g.row_count <> coalesce(s.rows, 0) and {} order by g.group_id",
         store.table("group_state"),
-        counts.collect::<Vec<_>>().join(" union all ")
+        counts.collect::<Vec<_>>().join(" union all "),
+        groups.condition("g.group_id")
     ));
     let found = sqlx::query_as::<_, (String, i64, i64)>(statement.to_sql()).fetch_all(conn).await?;
     let table = store.table("group_state").plain();

@@ -2,7 +2,7 @@
 
 use pgupkeep::fault::Fault;
 use pgupkeep::jobs::archive::store::Store;
-use pgupkeep::jobs::archive::verify::{verify, verify_groups};
+use pgupkeep::jobs::archive::verify::{Groups, verify, verify_groups};
 use serde_json::json;
 
 use super::super::workplace::{QUIET, Workplace};
@@ -213,8 +213,8 @@ async fn damage_is_found_named_and_never_restored() {
     let store = Store::new("archive");
     let check = async |session: &mut _| {
         let sources = store.sources(session, None).await.unwrap();
-        let mut damaged = verify(session, &sources[0]).await.unwrap().damaged;
-        damaged.extend(verify_groups(session, &store, &sources).await.unwrap().damaged);
+        let mut damaged = verify(session, &sources[0], Groups::All).await.unwrap().damaged;
+        damaged.extend(verify_groups(session, &store, &sources, Groups::All).await.unwrap().damaged);
         damaged
     };
     assert_eq!(check(&mut session).await, Vec::<String>::new());

@@ -109,3 +109,35 @@ async fn what_cannot_be_exported_is_not_deleted() {
     assert_ne!(archived_rows(&place).await, rows);
     assert_eq!(exports(&depot), Vec::<PathBuf>::new());
 }
+
+#[tokio::test]
+async fn what_is_damaged_is_neither_exported_nor_deleted() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let depot = Depot::new(&major);
+    let place = Workplace::new(&cluster, EVENTS).await.equipped(depot.outfit());
+    place.run(&job("off", json!({}))).await.succeeded();
+    let table = place
+        .ask("select 'archive_store.' || quote_ident(relname) from pg_class where relname like 'segments%' and relkind = 'r'")
+        .await;
+    let oldest = "group_id = (select group_id from archive_store.group_state order by last_activity limit 1)";
+    let flip = format!("update {table} set digest = set_byte(digest, 0, get_byte(digest, 0) # 1) where {oldest}");
+    let hide =
+        format!("create table hidden as select * from {table} where {oldest}; delete from {table} where {oldest}");
+    let show = format!("insert into {table} select * from hidden; drop table hidden");
+    for (damage, repair, found) in
+        [(flip.as_str(), flip.as_str(), "not the same"), (hide.as_str(), show.as_str(), "its segments have 0")]
+    {
+        place.execute(damage).await;
+        let before = (archived_rows(&place).await, segments(&place).await);
+        let went = place.run(&job("2 years", json!({ "repository": "local" }))).await;
+        assert!(matches!(went.finish.end, End::Failed | End::Partial), "{went:#?}");
+        let error = format!("{went:?}");
+        assert!(error.contains(found) && error.contains("neither exported nor deleted"), "{error}");
+        assert_eq!((archived_rows(&place).await, segments(&place).await), before);
+        assert_eq!(exports(&depot), Vec::<PathBuf>::new());
+        place.execute(repair).await;
+    }
+    place.run(&job("2 years", json!({ "repository": "local" }))).await.succeeded();
+    assert_eq!(exports(&depot).len(), 1);
+}
