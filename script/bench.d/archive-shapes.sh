@@ -7,16 +7,7 @@ bench() {
   build_pgupkeep release
   start_bench_cluster "${settings[@]}"
   make_mlflow_database empty
-  config=$work/schedules.yaml
-  cat >"$config" <<'YAML'
-version: 1
-targets:
-  copy: { url: "env:DATABASE_URL", preset: mlflow }
-jobs:
-  archive: { kind: archive, with: { preset: mlflow, older_than: 90days, vacuum: false, reindex: false } }
-YAML
-  export DATABASE_URL
-  DATABASE_URL=$(cluster_url copy)
+  configure_archive 'vacuum: false, reindex: false'
   print_conditions "${settings[@]}"
   echo "  half of the values are float32, half random doubles, unless it says otherwise; timestamps with jitter"
 

@@ -14,16 +14,7 @@ insert into runs (run_uuid, name, source_type, user_id, status, start_time, life
 select md5('live' || r), 'live', 'LOCAL', 'bench', 'RUNNING', extract(epoch from now()) * 1000, 'active', 1 from generate_series(1, 20) r;
 create sequence logged;
 SQL
-  config=$work/schedules.yaml
-  cat >"$config" <<'YAML'
-version: 1
-targets:
-  copy: { url: "env:DATABASE_URL", preset: mlflow }
-jobs:
-  archive: { kind: archive, with: { preset: mlflow, older_than: 90days } }
-YAML
-  export DATABASE_URL
-  DATABASE_URL=$(cluster_url copy)
+  configure_archive
   # What MLflow's log_batch sends for 100 metrics of one run.
   cat >"$work/transaction.sql" <<'SQL'
 \set r random(1, 20)

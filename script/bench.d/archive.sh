@@ -13,16 +13,7 @@ bench() {
   say "filling it: $runs runs of 10 keys and 100 steps"
   sql -d original -v runs="$runs" -f "$repository/script/bench.d/archive-data.sql"
 
-  config=$work/schedules.yaml
-  cat >"$config" <<'YAML'
-version: 1
-targets:
-  copy: { url: "env:DATABASE_URL", preset: mlflow }
-jobs:
-  archive: { kind: archive, with: { preset: mlflow, older_than: 90days } }
-YAML
-  export DATABASE_URL
-  DATABASE_URL=$(cluster_url copy)
+  configure_archive
 
   print_conditions "${settings[@]}"
   echo "  database: $(sql -At -F ' ' -d original -c "select pg_size_pretty(pg_database_size('original')),

@@ -42,6 +42,20 @@ make_mlflow_database() {
     die "MLflow could not make its tables: $(tail -n 5 "$work/mlflow.log")"
 }
 
+# configure_archive [PARAMETERS]: a job `archive` for the database `copy`, by MLflow's preset and those parameters.
+configure_archive() {
+  config=$work/schedules.yaml
+  cat >"$config" <<YAML
+version: 1
+targets:
+  copy: { url: "env:DATABASE_URL", preset: mlflow }
+jobs:
+  archive: { kind: archive, with: { preset: mlflow, older_than: 90days${1:+, $1} } }
+YAML
+  export DATABASE_URL
+  DATABASE_URL=$(cluster_url copy)
+}
+
 # peak_of FILE COMMAND...: runs it, and writes the most memory that it had resident, in MiB.
 peak_of() {
   local file=$1
