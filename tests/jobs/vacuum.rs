@@ -11,15 +11,6 @@ use crate::support::{Cluster, MOMENT, one_major, wait_until};
 
 const SUITE: &str = "jobs::vacuum";
 
-/// Fills a table and brings it to rest, so that a plan for it is empty.
-fn at_rest(name: &str, options: &str) -> String {
-    format!(
-        "create table {name} (n int, t text) {options};
-         insert into {name} select i, repeat('x', 500) from generate_series(1, 20000) i;
-         vacuum (freeze, analyze) {name};"
-    )
-}
-
 async fn start(major: &crate::support::Major) -> Cluster {
     Cluster::start(major, QUIET).await
 }
@@ -31,13 +22,29 @@ async fn fill(place: &Workplace<'_>, sql: &str) {
     }
 }
 
+/// Fills tables and brings them to rest, so that a plan for them is empty. Each report of counters is waited for: on 14 they
+/// come late, and one that comes after a later one's counts again what that had settled.
+async fn bring_to_rest(place: &Workplace<'_>, names: &[&str], options: &str) {
+    for name in names {
+        let insert = format!("insert into {name} select i, repeat('x', 500) from generate_series(1, 20000) i");
+        fill(place, &format!("create table {name} (n int, t text) {options}; {insert}")).await;
+    }
+    let list = names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    let counted = |what: &str| format!("select bool_and({what}) from pg_stat_user_tables where relname in ({list})");
+    place.wait_for(&counted("n_ins_since_vacuum = 20000")).await;
+    for name in names {
+        place.execute(&format!("vacuum (freeze, analyze) {name}")).await;
+    }
+    place.wait_for(&counted("n_ins_since_vacuum = 0 and n_mod_since_analyze = 0")).await;
+}
+
 #[tokio::test]
 async fn a_table_is_chosen_for_the_reason_that_holds() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = start(&major).await;
     let check = async |change: &str, counted: &str, expected: &str| {
         let place = Workplace::new(&cluster, "").await;
-        fill(&place, &at_rest("t", "")).await;
+        bring_to_rest(&place, &["t"], "").await;
         let spec = vacuum(json!({}));
         assert_eq!(place.plan(&spec).await, Vec::<String>::new(), "before {change}");
         fill(&place, change).await;
@@ -64,16 +71,14 @@ async fn however_much_of_a_table_changed_a_second_plan_is_empty() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = start(&major).await;
     let place = Workplace::new(&cluster, "").await;
-    for percent in [1, 4, 6, 9, 11, 30] {
+    let percents = [1, 4, 6, 9, 11, 30];
+    let names = percents.map(|percent| ["updated", "deleted", "grown"].map(|name| format!("{name}_{percent}")));
+    bring_to_rest(&place, &names.as_flattened().iter().map(String::as_str).collect::<Vec<_>>(), "").await;
+    for percent in percents {
         let share = format!("n % 100 < {percent}");
-        for (name, change) in [
-            ("updated", format!("update updated_{percent} set n = n where {share}")),
-            ("deleted", format!("delete from deleted_{percent} where {share}")),
-            ("grown", format!("insert into grown_{percent} select n, t from grown_{percent} where {share}")),
-        ] {
-            let name = format!("{name}_{percent}");
-            fill(&place, &format!("{}; {change}", at_rest(&name, ""))).await;
-        }
+        place.execute(&format!("update updated_{percent} set n = n where {share}")).await;
+        place.execute(&format!("delete from deleted_{percent} where {share}")).await;
+        place.execute(&format!("insert into grown_{percent} select n, t from grown_{percent} where {share}")).await;
     }
     place.wait_for("select bool_and(n_mod_since_analyze >= 200) from pg_stat_user_tables").await;
     let spec = vacuum(json!({}));
@@ -89,7 +94,7 @@ async fn a_table_whose_transactions_grow_old_is_frozen() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = start(&major).await;
     let place = Workplace::new(&cluster, "").await;
-    fill(&place, &at_rest("t", "with (autovacuum_freeze_max_age = 100000)")).await;
+    bring_to_rest(&place, &["t"], "with (autovacuum_freeze_max_age = 100000)").await;
     place.execute("do $$ begin for i in 1..51000 loop perform txid_current(); commit; end loop; end $$").await;
     let spec = vacuum(json!({}));
     let went = place.run(&spec).await.succeeded();
@@ -109,7 +114,8 @@ async fn storage_options_overrule_the_servers_thresholds() {
     let eager = "with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20,
                        autovacuum_analyze_scale_factor = 1, autovacuum_enabled = off)";
     for (name, options) in [("patient", patient), ("eager", eager)] {
-        fill(&place, &format!("{}; update {name} set n = n where n <= 15", at_rest(name, options))).await;
+        bring_to_rest(&place, &[name], options).await;
+        place.execute(&format!("update {name} set n = n where n <= 15")).await;
     }
     place.wait_for("select bool_and(n_dead_tup = 15) from pg_stat_user_tables").await;
     let plan = place.plan(&vacuum(json!({}))).await;
