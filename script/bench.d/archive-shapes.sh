@@ -24,7 +24,7 @@ bench() {
 shape() {
   local runs=$2 keys=$3 steps=$4 jitter='s::bigint * 1000 + (random() * 100)::int'
   [ "$6" = s ] || jitter='(random() * 1e10)::bigint'
-  sql -d postgres -c 'set client_min_messages = warning' -c 'drop database if exists copy' -c 'create database copy template empty'
+  fresh_copy empty
   sql -d copy <<SQL
 set synchronous_commit = off;
 insert into experiments (experiment_id, name, lifecycle_stage, workspace) values (1, 'bench', 'active', 'default') on conflict do nothing;

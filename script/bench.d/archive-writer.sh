@@ -34,7 +34,7 @@ SQL
   echo "  database: $(sql -At -d original -c 'select count(*) from metrics') points; 20 batches of 100 metrics a second, 4 connections"
   echo "  latency of a batch in ms from when it was due; idle: 20 s without pgupkeep; $rounds rounds"
   for ((round = 1; round <= rounds; round++)); do
-    sql -d postgres -c 'set client_min_messages = warning' -c 'drop database if exists copy' -c 'create database copy template original' -c checkpoint
+    fresh_copy original
     pgupkeep migrate >/dev/null
     beside_pgbench idle 20 sleep 20
     beside_pgbench archive 20 pgupkeep run archive --local

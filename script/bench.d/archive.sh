@@ -30,7 +30,7 @@ bench() {
       0) order=(naive pgupkeep duties) ;;
     esac
     for who in "${order[@]}"; do
-      fresh_copy
+      fresh_copy original
       "measure_$who" >>"$work/$who"
     done
     echo "  round $round: pgupkeep $(tail -n 1 "$work/pgupkeep") ms, of which moving $(tail -n 1 "$work/moving") ms;" \
@@ -50,12 +50,6 @@ bench() {
   cat "$work/sizes"
   echo "reading:            $(cat "$work/reading")"
   echo "restoring:          $(cat "$work/restoring")"
-}
-
-fresh_copy() {
-  sql -d postgres -c 'drop database if exists copy' -c 'create database copy template original strategy file_copy' \
-    -c 'checkpoint' 2>/dev/null ||
-    sql -d postgres -c 'drop database if exists copy' -c 'create database copy template original' -c 'checkpoint'
 }
 
 total_bytes() { sql -At -d copy -c "select pg_total_relation_size('$1')"; }

@@ -41,7 +41,7 @@ YAML
   for ((round = 1; round <= rounds; round++)); do
     in_turn "$round"
     for who in "${order[@]}"; do
-      fresh_copy
+      fresh_copy original
       milliseconds "rebuild_with_$who" >>"$work/$who.quiet"
       expect_no_invalid "$who"
     done
@@ -53,7 +53,7 @@ YAML
   for ((round = 1; round <= rounds; round++)); do
     in_turn "$round"
     for who in nobody "${order[@]}"; do
-      fresh_copy
+      fresh_copy original
       write_transaction
       beside_pgbench "$who" 200 "rebuild_with_$who"
       echo "  round $round: $who $(tail -n 1 "$work/$who.ms") ms; p99 $(tail -n 1 "$work/$who.p99"), longest $(tail -n 1 "$work/$who.longest")"
@@ -67,7 +67,7 @@ YAML
   echo "hostile: one table read by an idle transaction, a prepared transaction on another, a third locked in share mode, and"
   echo "  a report's snapshot; each program is told to stop after 20 s, then the holders go, and each has another night"
   for who in pgupkeep reindexdb; do
-    fresh_copy
+    fresh_copy original
     hostile "$who"
   done
 }
@@ -90,10 +90,6 @@ delete from $table where id % 3 = 0;
 vacuum (analyze) $table;
 SQL
   done
-}
-
-fresh_copy() {
-  sql -d postgres -c 'set client_min_messages = warning' -c 'drop database if exists copy' -c 'create database copy template original' -c 'checkpoint'
 }
 
 rebuild_with_pgupkeep() { pgupkeep run reindex --local; }

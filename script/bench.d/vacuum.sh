@@ -33,7 +33,7 @@ YAML
     order=(pgupkeep vacuumdb)
     [ $((round % 2)) -eq 1 ] || order=(vacuumdb pgupkeep)
     for who in "${order[@]}"; do
-      fresh_copy
+      fresh_copy original
       "measure_$who" >>"$work/$who"
     done
     echo "  round $round: pgupkeep $(tail -n 1 "$work/pgupkeep") ms, vacuumdb $(tail -n 1 "$work/vacuumdb") ms"
@@ -45,11 +45,6 @@ YAML
   echo "pgupkeep: median $ours ms ($(extremes "$work/pgupkeep"))"
   echo "vacuumdb: median $theirs ms ($(extremes "$work/vacuumdb"))"
   echo "ratio:    $(ratio "$ours" "$theirs") (pgupkeep / vacuumdb)"
-}
-
-# The copy is flushed, so that neither program pays for what copying left to be written.
-fresh_copy() {
-  sql -d postgres -c 'drop database if exists copy' -c 'create database copy template original' -c 'checkpoint'
 }
 
 # The ledger's tables are made before: that happens once in a database's life.

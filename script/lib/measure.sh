@@ -42,6 +42,15 @@ make_mlflow_database() {
     die "MLflow could not make its tables: $(tail -n 5 "$work/mlflow.log")"
 }
 
+# fresh_copy ORIGINAL: makes the database `copy` anew, as that one is. By files where the server can: a copy that went through
+# the WAL would leave the next checkpoints something to do.
+fresh_copy() {
+  sql -d postgres -c 'set client_min_messages = warning' -c 'drop database if exists copy'
+  sql -d postgres -c "create database copy template $1 strategy file_copy" 2>/dev/null ||
+    sql -d postgres -c "create database copy template $1"
+  sql -d postgres -c checkpoint
+}
+
 # configure_archive [PARAMETERS]: a job `archive` for the database `copy`, by MLflow's preset and those parameters.
 configure_archive() {
   config=$work/schedules.yaml
