@@ -123,6 +123,20 @@ enum Reach {
     Down(Instant),
 }
 
+/// How long an outage lasts at least: while a server goes down, connections that it has not got to yet still answer.
+const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
+
+impl Reach {
+    /// What an answer of the control database, or its failure (`down`), makes of this; `None` where it changes nothing.
+    fn after(self, down: bool, now: Instant) -> Option<Self> {
+        match self {
+            Self::Up if down => Some(Self::Down(now)),
+            Self::Down(since) if !down && now.duration_since(since) >= SHORTEST_OUTAGE => Some(Self::Up),
+            _ => None,
+        }
+    }
+}
+
 /// How long the same complaint is not made again.
 const SAME_COMPLAINT: Duration = Duration::from_mins(5);
 
@@ -228,19 +242,16 @@ impl Ledger {
     /// Says once that the control database went away or refuses us, and once that it is back.
     fn note(&self, error: Option<&PgError>) {
         let down = error.filter(|error| is_outage(error.fault()));
-        self.reach.send_if_modified(|reach| match (*reach, down) {
-            (Reach::Up, Some(error)) => {
+        self.reach.send_if_modified(|reach| {
+            let Some(next) = reach.after(down.is_some(), Instant::now()) else { return false };
+            if let Some(error) = down {
                 let hint = error.fault().hint();
                 tracing::warn!(%error, hint, "the control database is away; waiting for it");
-                *reach = Reach::Down(Instant::now());
-                true
-            }
-            (Reach::Down(since), None) => {
+            } else if let Reach::Down(since) = *reach {
                 tracing::info!(away = %rough(since.elapsed()), "the control database is back");
-                *reach = Reach::Up;
-                true
             }
-            _ => false,
+            *reach = next;
+            true
         });
     }
 }
@@ -280,5 +291,25 @@ impl DerefMut for Lent {
     #[expect(clippy::expect_used, reason = "the connection is taken only where self is consumed")]
     fn deref_mut(&mut self) -> &mut PgConnection {
         self.0.as_mut().expect("a loan holds its connection until it ends")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that goes down: one connection fails, another still answers, and so on, all within milliseconds.
+    #[test]
+    fn an_outage_is_told_once_while_some_connections_still_answer() {
+        let begin = Instant::now();
+        let mut reach = Reach::Up;
+        let mut told = Vec::new();
+        for (millis, down) in [(0, false), (1, true), (2, false), (3, true), (4, false), (900, true), (5_000, false)] {
+            if let Some(next) = reach.after(down, begin + Duration::from_millis(millis)) {
+                told.push((millis, next));
+                reach = next;
+            }
+        }
+        assert_eq!(told, [(1, Reach::Down(begin + Duration::from_millis(1))), (5_000, Reach::Up)]);
     }
 }
