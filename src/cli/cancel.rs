@@ -26,7 +26,7 @@ pub async fn cancel(path: &Path, args: &Cancel) -> Exit {
 }
 
 async fn ask(path: &Path, args: &Cancel) -> Result<Exit, Exit> {
-    let prepared = Prepared::load(path)?;
+    let prepared = Prepared::load_for_ledger(path)?;
     let ledger = prepared.ledger_as_it_is("pgupkeep/cancel").await?;
     let found = args.run.find(Among::ActiveFirst, &ledger, &prepared).await?;
     let (before, run_id) = (found.state.as_str(), found.run_id);

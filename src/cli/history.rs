@@ -51,7 +51,7 @@ pub async fn history(path: &Path, args: &History) -> Exit {
 }
 
 async fn show(path: &Path, args: &History) -> Result<(), Exit> {
-    let prepared = Prepared::load(path)?;
+    let prepared = Prepared::load_for_ledger(path)?;
     let ledger = prepared.ledger_as_it_is("pgupkeep/history").await?;
     let run_id = match &args.run {
         Some(prefix) => Some(prefix.find(Among::All, &ledger, &prepared).await?.run_id),

@@ -29,6 +29,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::config::env::process_variable;
+use crate::config::resolve::LoadError;
 use exit::Exit;
 
 /// Looks after PostgreSQL so that nobody has to remember to.
@@ -114,10 +115,13 @@ fn default_path() -> PathBuf {
 /// # Errors
 /// [`Exit::Configuration`], with everything printed already.
 fn load(path: &Path) -> Result<Config, Exit> {
-    Config::load(path, &process_variable).map_err(|error| {
-        output::complain(&error.to_string());
-        Exit::Configuration
-    })
+    Config::load(path, &process_variable).map_err(|error| refuse_file(&error))
+}
+
+/// Prints what is wrong with the configuration, and says what to exit with.
+fn refuse_file(error: &LoadError) -> Exit {
+    output::complain(&error.to_string());
+    Exit::Configuration
 }
 
 /// Waits for a command that talks to a database.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use sqlx::Connection as _;
 
 use super::exit::Exit;
-use super::{load, output};
-use crate::config::problem::{nearest, one_of, quote};
+use super::{load, output, refuse_file};
+use crate::config::env::process_variable;
+use crate::config::problem::{Problems, nearest, one_of, quote};
 use crate::config::{Config, Job, Target};
 use crate::fault::Fault;
 use crate::ledger::{Ledger, LedgerError};
@@ -31,10 +32,33 @@ impl Prepared {
     /// # Errors
     /// [`Exit::Configuration`], with every problem printed.
     pub(super) fn load(path: &Path) -> Result<Self, Exit> {
-        let config = load(path)?;
+        Ok(Self::of(load(path)?))
+    }
+
+    /// Loads what is needed to find the ledger; mistakes in the rest of the file are counted, and told by `check`.
+    ///
+    /// # Errors
+    /// [`Exit::Configuration`], with every problem printed.
+    pub(super) fn load_for_ledger(path: &Path) -> Result<Self, Exit> {
+        let (config, problems) =
+            Config::load_for_ledger(path, &process_variable).map_err(|error| refuse_file(&error))?;
+        if let Some(Problems(problems)) = problems {
+            let count = match problems.len() {
+                1 => "a mistake".to_owned(),
+                more => format!("{more} mistakes"),
+            };
+            let file = path.display();
+            output::complain(&format!(
+                "{file} has {count}, see `pgupkeep check`; this goes by its targets and the ledger"
+            ));
+        }
+        Ok(Self::of(config))
+    }
+
+    fn of(config: Config) -> Self {
         let (secrets, redactor) = Redactor::new();
         secrets.learn(config.secrets.iter().cloned());
-        Ok(Self { config: Arc::new(config), redactor })
+        Self { config: Arc::new(config), redactor }
     }
 
     /// The ledger, after the control database has answered.

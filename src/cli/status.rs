@@ -34,7 +34,7 @@ pub async fn status(path: &Path, args: &Status) -> Exit {
 }
 
 async fn show(path: &Path, args: &Status) -> Result<(), Exit> {
-    let prepared = Prepared::load(path)?;
+    let prepared = Prepared::load_for_ledger(path)?;
     let ledger = prepared.ledger_as_it_is("pgupkeep/status").await?;
     let targets = join_all(prepared.config.targets.values().map(|target| look(&prepared, target))).await;
     let status = read(&prepared.config, &ledger, targets).await.map_err(|error| prepared.refuse(&error))?;

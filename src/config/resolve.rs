@@ -13,7 +13,7 @@ use super::entries::{EntryDefaults, resolve_entries, resolve_windows, resolve_zo
 use super::env::{Variables, folder_of};
 use super::jobs::{JobDefaults, Known, resolve_jobs};
 use super::limits::{self, count, elapsed, non_zero};
-use super::problem::{Finding, Problems, quote};
+use super::problem::{Finding, Problem, Problems, quote};
 use super::read::{At, LARGEST_FILE, Reader, read_yaml};
 use super::repositories::resolve_repositories;
 use super::targets::{Lookup, resolve_control, resolve_targets};
@@ -65,8 +65,46 @@ impl Config {
     /// # Errors
     /// Gives every problem at once.
     pub fn parse(bytes: &[u8], path: &Path, variables: Variables<'_>) -> Result<Self, Problems> {
+        let (config, found) = Self::parse_in_part(bytes, path, variables);
+        let warnings = found?;
+        // Without a problem there is a configuration: whatever is missing from it was told as a problem.
+        config.map(|config| Self { warnings, ..config }).ok_or_else(|| {
+            let finding =
+                Finding::new("this file has a problem that nothing was said about; this is a defect of pgupkeep");
+            Problems(vec![finding.stand_at(&path.display().to_string(), (1, 1), "")])
+        })
+    }
+
+    /// Reads a configuration file for a command that only needs to find the ledger.
+    ///
+    /// A daemon goes on with the configuration that it has while its file is being edited, so looking at runs and
+    /// cancelling them must not depend on the rest of the file. Where only that is wrong, the configuration comes
+    /// without jobs and entries, and the problems with it.
+    ///
+    /// # Errors
+    /// As [`Config::load`], when the problems leave open where the ledger is.
+    pub fn load_for_ledger(path: &Path, variables: Variables<'_>) -> Result<(Self, Option<Problems>), LoadError> {
+        let bytes = read_bytes(path).map_err(|source| LoadError::Unreadable { path: path.to_path_buf(), source })?;
+        match Self::parse_in_part(&bytes, path, variables) {
+            (Some(config), Err(problems)) if problems.0.iter().all(is_beside_the_ledger) => {
+                let (jobs, entries, reload) = Default::default();
+                Ok((Self { jobs, entries, reload, ..config }, Some(problems)))
+            }
+            (_, Err(problems)) => Err(problems.into()),
+            (_, Ok(_)) => Ok((Self::parse(&bytes, path, variables)?, None)),
+        }
+    }
+
+    fn parse_in_part(
+        bytes: &[u8],
+        path: &Path,
+        variables: Variables<'_>,
+    ) -> (Option<Self>, Result<Vec<Problem>, Problems>) {
         let name = path.display().to_string();
-        let (value, index) = read_yaml(&name, bytes)?;
+        let (value, index) = match read_yaml(&name, bytes) {
+            Ok(read) => read,
+            Err(problems) => return (None, Err(problems)),
+        };
         let mut reader = Reader::new(&name, index);
         let config = if value.is_null() {
             let finding = Finding::new("the file is empty");
@@ -76,14 +114,18 @@ impl Config {
             let file = reader.read_map::<file::File>(&value, &At::top());
             file.and_then(|file| resolve(&file, &folder_of(path), variables, &mut reader))
         };
-        let warnings = reader.finish()?;
-        // Without a problem there is a configuration: whatever is missing from it was told as a problem.
-        config.map(|config| Self { warnings, ..config }).ok_or_else(|| {
-            let finding =
-                Finding::new("this file has a problem that nothing was said about; this is a defect of pgupkeep");
-            Problems(vec![finding.stand_at(&name, (1, 1), "")])
-        })
+        (config, reader.finish())
     }
+}
+
+/// Whether a problem stands in a section that says nothing of targets and the control database.
+fn is_beside_the_ledger(problem: &Problem) -> bool {
+    const SECTIONS: [&str; 9] =
+        ["defaults", "http", "jobs", "logging", "repositories", "schedules", "timezone", "windows", "workers"];
+    SECTIONS.iter().any(|section| {
+        let rest = problem.path.strip_prefix(section);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    })
 }
 
 /// Where the pages for monitoring are by this file, whatever else may be wrong with it.

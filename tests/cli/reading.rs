@@ -62,6 +62,30 @@ async fn a_login_that_is_refused_exits_with_69() {
 }
 
 #[tokio::test]
+async fn looking_and_cancelling_go_on_while_the_file_is_being_edited() {
+    let Some(bench) = Bench::start(JOBS).await else { return };
+    bench.expect(0, &["run", "tidy"]).await;
+    bench.config.rewrite(&JOBS.replace("kind: vacuum", "kind: vacum").replace("daily:", "dayly:"));
+    for arguments in [&["status"][..], &["history"], &["cancel", "0"]] {
+        let said = bench.expect(0, arguments).await;
+        assert!(said.stdout.contains("tidy"), "{arguments:?}: {said:?}");
+        assert!(
+            said.stderr.contains("schedules.yaml has 2 mistakes, see `pgupkeep check`; "),
+            "{arguments:?}: {said:?}"
+        );
+    }
+    assert_eq!(bench.expect(0, &["status", "--json"]).await.json()["entries"], serde_json::json!([]));
+    bench.expect(78, &["check"]).await;
+    // Mistakes that leave open where the ledger is are refused: it could be another one.
+    for (good, bad) in
+        [("\njobs:", "\nkontrol: main\njobs:"), ("{ url:", "{ max_run: 1, url:"), ("version: 1", "version: 2")]
+    {
+        bench.config.rewrite(&JOBS.replace(good, bad));
+        assert_eq!(bench.expect(78, &["history"]).await.stdout, "", "{bad}");
+    }
+}
+
+#[tokio::test]
 async fn an_empty_history_says_so() {
     let Some(bench) = Bench::start(JOBS).await else { return };
     bench.expect(0, &["migrate"]).await;
