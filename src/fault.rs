@@ -97,15 +97,18 @@ impl Fault {
     pub const fn hint(self) -> &'static str {
         match self {
             Self::Unreachable => "check that the server is up and reachable; a daemon goes on by itself when it is",
-            Self::ReadOnly => "nothing was written; the work is taken up when the server accepts writes",
+            Self::ReadOnly => {
+                "nothing was written: this is a standby, or default_transaction_read_only is on for the server, the \
+                 database or the role; the work is taken up when it accepts writes"
+            }
             Self::Locked => "see which session holds the lock in pg_locks; pgupkeep tries again later",
-            Self::Privilege => "grant the role what the message names; `docs/jobs.md` lists what each kind needs",
+            Self::Privilege => "grant the role what the message names; `pgupkeep doctor` shows what else is missing",
             Self::Login => "check user, password, database and pg_hba.conf for this url",
             Self::Exhausted => "raise the limit that the message names, or run fewer jobs at a time",
             Self::DiskFull => "free space on the server's disk before the next run",
             Self::Interrupted => "somebody or a timeout setting on the server ended the statement; run the job again",
             Self::Timeout => "raise the job's timeout, or give it less to do",
-            Self::Statement => "correct what the message names; the same statement will fail again",
+            Self::Statement => "correct what the message names; it fails in the same way until then",
             Self::Corrupt => "stop writing to this database, and check its disks and backups before anything else",
             Self::Internal => "please report this with the run's history",
         }

@@ -71,8 +71,8 @@ async fn every_table_view_and_column_has_a_comment() {
     let bare: Vec<String> = sqlx::query_scalar(
         "select c.relname || coalesce('.' || a.attname, '')
            from pg_class c
-           left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and c.relkind = 'r'
-          where c.relnamespace = 'pgupkeep'::regnamespace and c.relkind in ('r', 'v') and c.relname <> 'migration'
+           left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+          where c.relnamespace = 'pgupkeep'::regnamespace and c.relkind in ('r', 'v')
             and (obj_description(c.oid, 'pg_class') is null
                  or (a.attnum is not null and col_description(c.oid, a.attnum) is null))",
     )

@@ -245,7 +245,7 @@ fn divide(
     match (plan.catch_up, newest_on_time) {
         (CatchUp::Skip, _) => (late, Vec::new(), format!("{FELL_DUE}; catch_up is skip")),
         (CatchUp::Once, Some(due_at)) => {
-            let reason = format!("{FELL_DUE}; catch_up is once and the firing of {due_at}, on time, makes up for it");
+            let reason = format!("{FELL_DUE}; catch_up is once and the firing of {due_at}, on time, takes its place");
             (late, Vec::new(), reason)
         }
         (CatchUp::Once, None) => {

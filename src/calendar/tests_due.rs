@@ -98,7 +98,7 @@ fn a_firing_on_time_does_the_work_of_the_late_ones() {
     let cadence = cron("0 2 * * *");
     let (cursor, now) = (instant("2026-05-01T12:00:00Z"), instant("2026-05-03T00:00:05Z"));
     let missed = "2026-05-02T00:00:00Z missed: fell due while no daemon was running; catch_up is once and the firing \
-                  of 2026-05-03T00:00:00Z, on time, makes up for it";
+                  of 2026-05-03T00:00:00Z, on time, takes its place";
     let run = "2026-05-03T00:00:00Z schedule 2026-05-03T00:00:00Z";
     assert_eq!(lines(&due(&plan(&cadence, CatchUp::Once), cursor, now)), [missed, run]);
     let caught_up = "2026-05-02T00:00:00Z catch_up 2026-05-03T00:00:05Z";

@@ -113,8 +113,8 @@ impl Window {
             return Err(WindowError::new(
                 WindowField::To,
                 format!(
-                    "from and to are both {time}, so that the window never opens or is always open: give two times \
-                     (the whole of a day is from 00:00 to 24:00), or leave the window away for always"
+                    "from and to are both {time}, so that the window never opens or is always open: give two times, \
+                     or leave the window away for always"
                 ),
             ));
         }

@@ -134,6 +134,7 @@ impl View<'_> {
                 self.bar.set_prefix(step.step.clone());
                 return;
             };
+            self.say_once("running".to_owned(), "at work");
             self.line(&step_line(step, outcome));
             self.after = step.step_id;
         }

@@ -96,8 +96,13 @@ async fn plan_one(prepared: &Prepared, spec: &JobSpec, target: &Target) -> Resul
         }
         Err(error) => {
             prepared.complain(&format!("{} on {} cannot be planned: {error}", plan.job, plan.target));
-            prepared.complain(error.fault().hint());
-            let exit = Exit::of_fault(error.fault());
+            // What a job refuses says itself what to do, and is no matter of the database.
+            let exit = if matches!(error, JobError::Refused { .. }) {
+                Exit::Failed
+            } else {
+                prepared.complain(error.fault().hint());
+                Exit::of_fault(error.fault())
+            };
             Ok((json::Plan { error: Some(prepared.redactor.clean(&error.to_string())), ..plan }, exit))
         }
     }

@@ -119,7 +119,7 @@ fn dates(typed: &file::DatedEntry) -> Vec<String> {
 fn warn_of_idle_jobs(fired: &BTreeSet<String>, jobs: &Jobs, reader: &mut Reader<'_>) {
     for name in jobs.good.keys().map(JobName::as_str) {
         if !fired.contains(name) && !jobs.inner.contains(name) {
-            let message = format!("no schedule entry fires this job; it works only by `pgupkeep run {name}`");
+            let message = "no schedule entry fires this job; it works only by `pgupkeep run`";
             reader.warn_key(&At::top().key("jobs").key(name), Finding::new(message));
         }
     }

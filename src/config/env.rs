@@ -87,6 +87,7 @@ pub fn look_up(reference: &Reference, folder: &Path, variables: Variables<'_>) -
                 return Ok(Found { value: Secret::new(value), source: Source::Outside, warning: None });
             }
             Ok(_) => "is empty",
+            Err(VarError::NotPresent) if name.is_empty() => "has no name",
             Err(VarError::NotPresent) => "is not set",
             Err(VarError::NotUnicode(_)) => "is not text",
         };

@@ -139,17 +139,17 @@ fn resolve_with(
         );
         return None;
     };
-    if kind.name == SQL {
-        take_statement(parameters, at, folder, reader)?;
-    }
-    if kind.name == BACKUP {
-        take_repository(parameters, at, known.repositories, Need::Always, reader)?;
-    }
     // What leaves the archive for good is exported first, where there is a place for it.
-    if kind.name == ARCHIVE && parameters.get("archive_keep").is_some_and(|keep| keep != "off" && *keep != false) {
-        take_repository(parameters, at, known.repositories, Need::IfThereIsOne, reader)?;
-    }
-    reader.read_by(&with, at, |with| (kind.read_with)(with).map_err(|error| (error.path, error.message)))
+    let is_exported = || parameters.get("archive_keep").is_some_and(|keep| keep != "off" && *keep != false);
+    let taken = match kind.name {
+        SQL => take_statement(parameters, at, folder, reader),
+        BACKUP => take_repository(parameters, at, known.repositories, Need::Always, reader),
+        ARCHIVE if is_exported() => take_repository(parameters, at, known.repositories, Need::IfThereIsOne, reader),
+        _ => Some(()),
+    };
+    // What was refused stands in the file all the same; the rest is read, so that all of its problems are told.
+    let read = reader.read_by(&with, at, |with| (kind.read_with)(with).map_err(|error| (error.path, error.message)));
+    taken.and(read)
 }
 
 /// Puts the statement of `file:` into its place, so that a run's row holds what was sent.
@@ -171,6 +171,8 @@ fn take_statement(parameters: &mut Map<String, Value>, at: &At, folder: &Path, r
         }
         Err(finding) => {
             reader.refuse(&at, finding);
+            // In the place of what could not be read, so that nobody misses it.
+            parameters.insert("statement".to_owned(), Value::String("select".to_owned()));
             None
         }
     }

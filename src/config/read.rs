@@ -230,8 +230,12 @@ impl<'a> Reader<'a> {
                     path.pop();
                     let finding = Finding::new(format!("the key {} is missing", quote(&key)));
                     self.refuse_key(&at.below(&path), finding);
+                } else {
+                    path.pop();
                 }
-                return None;
+                if path.is_empty() {
+                    return None;
+                }
             } else if removed.iter().any(|path| mentions(&message, path)) {
                 // It misses what was taken out as wrong; that has been told.
                 return None;
@@ -243,6 +247,7 @@ impl<'a> Reader<'a> {
             let path = remove(&mut value, &path)?;
             removed.push(path);
         }
+        self.refuse(at, Finding::new(format!("more is wrong here than these {MOST_PER_PART} problems")));
         None
     }
 

@@ -38,7 +38,7 @@ const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST,
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read at all.
-    #[error("cannot read the configuration file {}: {source}; name another with --config", path.display())]
+    #[error("cannot read the configuration file {}: {source}; put schedules.yaml into this folder, or name it with --config", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

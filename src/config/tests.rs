@@ -386,7 +386,7 @@ fn a_file_that_cannot_be_read_says_so() {
     let error = Config::load(Path::new("/nowhere/schedules.yaml"), &variables).expect_err("there is no such file");
     assert_eq!(
         error.to_string(),
-        "cannot read the configuration file /nowhere/schedules.yaml: No such file or directory (os error 2); name another with --config"
+        "cannot read the configuration file /nowhere/schedules.yaml: No such file or directory (os error 2); put schedules.yaml into this folder, or name it with --config"
     );
 }
 

@@ -51,6 +51,7 @@ pub(super) fn wanted(expected: &str) -> &str {
         "a sequence" => "a list",
         "string or map" => "one word",
         "a map" => "a map of keys",
+        "f64" => "a number",
         "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" => "a whole number",
         other if other.starts_with("a nonzero u") => "a whole number from 1 on",
         other if other.starts_with("struct ") => "a map of keys",

@@ -102,6 +102,9 @@ async fn readyz(source: &Source, fresh: &Fresh) -> Findings {
         LastReload::Kept => findings.well("configuration", &format!("{loaded}; the last reload was refused")),
     }
     match fresh.ledger(&source.ledger).await {
+        Ok(()) if source.ledger.is_read_only() => {
+            findings.trouble("control database", "answers, but takes no writes, so nothing is planned or started");
+        }
         Ok(()) => findings.well("control database", "answers, and its ledger is of this version"),
         Err(error) => findings.trouble("control database", &source.redactor.clean(&error).replace(['\n', '\r'], " ")),
     }

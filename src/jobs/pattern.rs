@@ -73,7 +73,7 @@ impl JsonSchema for TablePattern {
 /// Whether the whole text fits the pattern.
 ///
 /// Only the last `*` is ever tried again, so the work is bounded by the product of both lengths.
-pub(super) fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

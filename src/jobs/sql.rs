@@ -136,8 +136,19 @@ impl Job for Sql {
                 reset?;
             }
         }
-        let rows = i64::try_from(sent?).ok();
+        let rows = i64::try_from(sent.map_err(|error| explain(error, self.transaction))?).ok();
         Ok(StepReport::Done(Measures { rows, ..Measures::default() }))
+    }
+}
+
+/// What helps where a statement cannot be in a transaction.
+fn explain(error: JobError, transaction: Transaction) -> JobError {
+    match error {
+        JobError::Target(error) if error.sqlstate() == Some("25001") && transaction == Transaction::Inside => {
+            let message = format!("{error}; set `transaction: outside` in the job's `with:`");
+            JobError::Refused { fault: error.fault(), message }
+        }
+        other => other,
     }
 }
 

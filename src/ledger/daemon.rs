@@ -39,6 +39,7 @@ impl Ledger {
             .bind(i32::try_from(std::process::id()).unwrap_or(0));
         let mut lent = self.lend().await?;
         self.answer(query.execute(&mut *lent)).await?;
+        self.note_write();
         lent.give_back();
         Ok(())
     }

@@ -121,19 +121,38 @@ enum Reach {
     Up,
     /// It has not answered, or has refused us, since then.
     Down(Instant),
+    /// It answers, but has taken no writes since then: a standby, or a setting.
+    ReadOnly(Instant),
+}
+
+/// What a statement's end says of the control database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// It answered.
+    Answer,
+    /// It wrote what it was told to.
+    Write,
+    /// It is away, or refuses us.
+    Outage,
+    /// It refuses to write.
+    Refusal,
 }
 
 /// How long an outage lasts at least: while a server goes down, connections that it has not got to yet still answer.
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 
 impl Reach {
-    /// What an answer of the control database, or its failure (`down`), makes of this; `None` where it changes nothing.
-    fn after(self, down: bool, now: Instant) -> Option<Self> {
-        match self {
-            Self::Up if down => Some(Self::Down(now)),
-            Self::Down(since) if !down && now.duration_since(since) >= SHORTEST_OUTAGE => Some(Self::Up),
-            _ => None,
-        }
+    /// What news makes of this; `None` where it changes nothing.
+    fn after(self, news: News, now: Instant) -> Option<Self> {
+        let next = match (self, news) {
+            (Self::Up | Self::Down(_), News::Refusal) => Self::ReadOnly(now),
+            (Self::Up, News::Outage) => Self::Down(now),
+            (Self::Down(since), News::Answer | News::Write) if now.duration_since(since) >= SHORTEST_OUTAGE => Self::Up,
+            // Whatever only reads succeeds all the time.
+            (Self::ReadOnly(_), News::Write) => Self::Up,
+            _ => return None,
+        };
+        Some(next)
     }
 }
 
@@ -239,20 +258,44 @@ impl Ledger {
         Ok(answer?)
     }
 
-    /// Says once that the control database went away or refuses us, and once that it is back.
+    /// Notes that something was written.
+    fn note_write(&self) {
+        self.note_news(News::Write, None);
+    }
+
     fn note(&self, error: Option<&PgError>) {
-        let down = error.filter(|error| is_outage(error.fault()));
+        let outage = error.filter(|error| is_outage(error.fault()));
+        let news = match outage.map(PgError::fault) {
+            None => News::Answer,
+            Some(Fault::ReadOnly) => News::Refusal,
+            Some(_) => News::Outage,
+        };
+        self.note_news(news, outage);
+    }
+
+    /// Says once that the control database went away or refuses us, and once that it is back.
+    fn note_news(&self, news: News, outage: Option<&PgError>) {
         self.reach.send_if_modified(|reach| {
-            let Some(next) = reach.after(down.is_some(), Instant::now()) else { return false };
-            if let Some(error) = down {
-                let hint = error.fault().hint();
-                tracing::warn!(%error, hint, "the control database is away; waiting for it");
-            } else if let Reach::Down(since) = *reach {
-                tracing::info!(away = %rough(since.elapsed()), "the control database is back");
+            let Some(next) = reach.after(news, Instant::now()) else { return false };
+            match (next, *reach) {
+                (Reach::Up, Reach::Up) => {}
+                (Reach::Up, Reach::Down(since) | Reach::ReadOnly(since)) => {
+                    tracing::info!(away = %rough(since.elapsed()), "the control database is back");
+                }
+                (Reach::Down(_) | Reach::ReadOnly(_), _) => {
+                    let state = if news == News::Refusal { "takes no writes" } else { "is away" };
+                    let (error, hint) = (outage.map(ToString::to_string), outage.map(PgError::hint));
+                    tracing::warn!(error, hint, "the control database {state}; waiting for it");
+                }
             }
             *reach = next;
             true
         });
+    }
+
+    /// Whether writes are refused, as far as is known.
+    pub fn is_read_only(&self) -> bool {
+        matches!(*self.reach.borrow(), Reach::ReadOnly(_))
     }
 }
 
@@ -298,18 +341,43 @@ impl DerefMut for Lent {
 mod tests {
     use super::*;
 
-    /// A server that goes down: one connection fails, another still answers, and so on, all within milliseconds.
-    #[test]
-    fn an_outage_is_told_once_while_some_connections_still_answer() {
+    fn check(news: &[(u64, News)], expected: &[(u64, &str)]) {
         let begin = Instant::now();
         let mut reach = Reach::Up;
         let mut told = Vec::new();
-        for (millis, down) in [(0, false), (1, true), (2, false), (3, true), (4, false), (900, true), (5_000, false)] {
-            if let Some(next) = reach.after(down, begin + Duration::from_millis(millis)) {
-                told.push((millis, next));
+        for (millis, news) in news {
+            if let Some(next) = reach.after(*news, begin + Duration::from_millis(*millis)) {
+                let word = match next {
+                    Reach::Up => "up",
+                    Reach::Down(_) => "down",
+                    Reach::ReadOnly(_) => "read-only",
+                };
+                told.push((*millis, word));
                 reach = next;
             }
         }
-        assert_eq!(told, [(1, Reach::Down(begin + Duration::from_millis(1))), (5_000, Reach::Up)]);
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn an_outage_is_told_once_while_some_connections_still_answer() {
+        use News::{Answer, Outage};
+        check(
+            &[(0, Answer), (1, Outage), (2, Answer), (3, Outage), (4, Answer), (900, Outage), (5_000, Answer)],
+            &[(1, "down"), (5_000, "up")],
+        );
+    }
+
+    #[test]
+    fn a_server_that_takes_no_writes_is_told_of_once_while_it_answers() {
+        use News::{Answer, Outage, Refusal, Write};
+        check(
+            &[(0, Refusal), (2_000, Answer), (2_001, Refusal), (3_000, Outage), (9_000, Answer), (9_001, Write)],
+            &[(0, "read-only"), (9_001, "up")],
+        );
+        check(
+            &[(0, Outage), (4_000, Refusal), (8_000, Answer), (8_001, Write)],
+            &[(0, "down"), (4_000, "read-only"), (8_001, "up")],
+        );
     }
 }

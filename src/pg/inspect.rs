@@ -63,6 +63,8 @@ pub struct Facts {
     pub settings: Vec<Setting>,
     /// The tables that a job may be for.
     pub tables: Vec<Table>,
+    /// The databases of the whole server that hold data of people.
+    pub databases: Vec<Database>,
     /// Who keeps dead rows or WAL from being removed.
     pub holders: Vec<Holder>,
     /// Our own schema.
@@ -98,6 +100,8 @@ pub struct ServerFacts {
     pub is_superuser: bool,
     /// Whether it is a member of `pg_monitor`.
     pub sees_all: bool,
+    /// Whether it is a member of `pg_read_all_data`.
+    pub reads_all: bool,
     /// Whether it may create a schema in the database.
     pub may_create: bool,
     /// The setting `autovacuum`.
@@ -162,6 +166,17 @@ pub struct Table {
     pub schema_open: bool,
     /// Whether autovacuum is switched off for it.
     pub autovacuum_off: bool,
+}
+
+/// A database of the server.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Database {
+    /// Its name.
+    pub name: String,
+    /// Whether we may connect to it.
+    pub permitted: bool,
+    /// Whether everybody may.
+    pub open_to_all: bool,
 }
 
 /// Somebody who keeps dead rows or WAL from being removed.
@@ -282,13 +297,15 @@ async fn read(
     let settings = within(ANSWER_LIMIT, settings.fetch_all(&mut *conn)).await?;
     let tables = sqlx::query_as(include_str!("sql/inspect_tables.sql"));
     let tables = within(CATALOGUE_LIMIT, tables.fetch_all(&mut *conn)).await?;
+    let databases = sqlx::query_as(include_str!("sql/inspect_databases.sql"));
+    let databases = within(CATALOGUE_LIMIT, databases.fetch_all(&mut *conn)).await?;
     let holders = sqlx::query_as(include_str!("sql/inspect_holders.sql")).bind(question.open_for.as_secs_f64());
     let holders = within(CATALOGUE_LIMIT, holders.fetch_all(&mut *conn)).await?;
     let ledger = sqlx::query_as(include_str!("sql/inspect_ledger.sql"));
     let ledger = within(ANSWER_LIMIT, ledger.fetch_one(&mut *conn)).await?;
     let offsets = read_offsets(conn, question).await?;
     let settings_arrive = if interval == "1s" { SettingsArrive::Yes } else { SettingsArrive::No };
-    Ok(Facts { server, settings_arrive, clock_ahead, settings, tables, holders, ledger, offsets })
+    Ok(Facts { server, settings_arrive, clock_ahead, settings, tables, databases, holders, ledger, offsets })
 }
 
 /// The server's answer lies somewhere between our two looks at the clock; its middle is the best guess.

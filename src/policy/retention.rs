@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Keep {
-    /// Of so many days the newest complete backup is kept; at least 1.
+    /// Of so many days the newest complete backup is kept; at least 1, and 1 if left out.
+    #[serde(default = "one")]
     pub daily: NonZeroU32,
     /// Of so many weeks.
     #[serde(default)]
@@ -27,6 +28,10 @@ pub struct Keep {
     /// Of so many months.
     #[serde(default)]
     pub monthly: u32,
+}
+
+const fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
 }
 
 impl std::fmt::Display for Keep {

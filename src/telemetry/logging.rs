@@ -28,12 +28,12 @@ pub enum LoggingError {
     #[error("the log level {0:?} cannot be read: {1}; use for example \"info\" or \"info,pgupkeep=debug\"")]
     Level(String, #[source] tracing_subscriber::filter::ParseError),
     /// The log folder cannot be written.
-    #[error("the log folder {folder} cannot be written: {source}; create it, or give the user of this process access")]
+    #[error("the log folder {folder} cannot be written: {reason}; create it, or give the user of this process access")]
     Folder {
         /// The folder.
         folder: String,
         /// Why.
-        source: rolling::InitError,
+        reason: String,
     },
     /// Logging was set up before.
     #[error("logging was set up already: {0}")]
@@ -96,7 +96,8 @@ fn layer(
         LogFormat::Text => {
             fmt::layer().with_target(false).with_ansi(colour == Colour::Always).with_writer(writer).boxed()
         }
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+        // The target of an event would be the module that it is from; ours is the database.
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_target(false).with_writer(writer).boxed(),
     }
 }
 
@@ -105,13 +106,16 @@ fn appender(file: &LogFile) -> Result<rolling::RollingFileAppender, LoggingError
         Rotation::Hourly => rolling::Rotation::HOURLY,
         Rotation::Daily => rolling::Rotation::DAILY,
     };
+    let refuse = |reason: String| LoggingError::Folder { folder: file.directory.display().to_string(), reason };
+    // The appender would make it, too, but complain on standard error first that there is none.
+    std::fs::create_dir_all(&file.directory).map_err(|error| refuse(error.to_string()))?;
     rolling::Builder::new()
         .rotation(rotation)
         .filename_prefix("pgupkeep")
         .filename_suffix("log")
         .max_log_files(usize::from(file.keep.get()))
         .build(&file.directory)
-        .map_err(|source| LoggingError::Folder { folder: file.directory.display().to_string(), source })
+        .map_err(|error| refuse(error.to_string()))
 }
 
 /// A writer that cleans every line of secrets before it passes it on.

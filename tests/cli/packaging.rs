@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use clap::CommandFactory as _;
+use clap::{Command as Clap, CommandFactory as _};
 use clap_mangen::Man;
 use pgupkeep::cli::Cli;
 use tokio::process::Command;
@@ -134,7 +134,15 @@ fn man_page() -> String {
     man.render_synopsis_section(&mut page).unwrap();
     man.render_options_section(&mut page).unwrap();
     page.extend(b".SH COMMANDS\n");
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+    let shown = |command: &Clap| -> Vec<Clap> {
+        command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set()).cloned().collect()
+    };
+    let commands = shown(&command).into_iter().flat_map(|sub| {
+        let inner: Vec<_> =
+            shown(&sub).into_iter().map(|inner| (format!("{} {}", sub.get_name(), inner.get_name()), inner)).collect();
+        if inner.is_empty() { vec![(sub.get_name().to_owned(), sub)] } else { inner }
+    });
+    for (name, sub) in commands {
         // These two are every command's, and told of above.
         let own = ["config", "help"].iter().fold(sub.clone(), |sub, id| sub.mut_arg(id, |arg| arg.hide(true)));
         let man = Man::new(own);
@@ -144,7 +152,7 @@ fn man_page() -> String {
         let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
         let part = String::from_utf8(part).unwrap().replace(".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n", "");
         let part = part.replace(".SH SYNOPSIS\n", "").replace(".SH OPTIONS\n", ".PP\n");
-        page.extend(format!(".SS {}\n{about}\n.PP\n{part}", sub.get_name()).bytes());
+        page.extend(format!(".SS {name}\n{about}\n.PP\n{part}").bytes());
     }
     page.extend(
         br".SH SIGNALS

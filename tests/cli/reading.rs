@@ -246,7 +246,7 @@ async fn a_reader_that_was_granted_the_views_reads_the_history() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert_said!(said.stderr, @r"
     pgupkeep: the control database: permission denied for table attempt (SQLSTATE 42501)
-    pgupkeep: grant the role what the message names; `docs/jobs.md` lists what each kind needs
+    pgupkeep: grant the role what the message names; `pgupkeep doctor` shows what else is missing
     ");
     let said = say(&["run", "tidy"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");

@@ -169,7 +169,10 @@ async fn plan_shows_the_steps_and_changes_nothing() {
       1. select 1/0
     ");
     let said = bench.expect(0, &["plan", "nothing"]).await;
-    assert_said!(said.stdout, @"nothing on main: nothing to do");
+    assert_said!(said.stdout, @r"
+    nothing on main: nothing to do
+      note: the pattern nowhere.* of include means no table
+    ");
     let answer = bench.expect(0, &["plan", "tidy", "--json"]).await.json();
     assert_documented("Plan", &answer[0]);
     assert_eq!(answer[0]["steps"].as_array().unwrap().len(), 1);

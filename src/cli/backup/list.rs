@@ -1,6 +1,6 @@
 //! `pgupkeep backup list`.
 
-use super::{Chosen, entries, shown};
+use super::{Chosen, entries, no_backups, shown};
 use crate::cli::exit::Exit;
 use crate::cli::prepare::Prepared;
 use crate::cli::{json, output};
@@ -26,7 +26,7 @@ pub(super) async fn list(prepared: &Prepared, args: &List) -> Result<Exit, Exit>
         return Ok(Exit::Done);
     }
     if backups.is_empty() {
-        output::say("there are no backups");
+        no_backups(prepared);
         return Ok(Exit::Done);
     }
     let mut table =

@@ -74,6 +74,15 @@ impl Chosen {
     }
 }
 
+/// What is said where there is nothing to show.
+fn no_backups(prepared: &Prepared) {
+    super::output::say(if prepared.config.repositories.0.is_empty() {
+        "there are no backups: the configuration has no `repositories`"
+    } else {
+        "there are no backups"
+    });
+}
+
 /// Complains about a repository.
 fn refuse(prepared: &Prepared, error: &RepositoryError) -> Exit {
     prepared.complain(&error.to_string());

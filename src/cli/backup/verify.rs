@@ -51,7 +51,7 @@ pub(super) async fn verify(prepared: &Prepared, args: &Verify) -> Result<Exit, E
     if args.json {
         output::say_json(&checks);
     } else if checks.is_empty() {
-        output::say("there are no backups");
+        super::no_backups(prepared);
     }
     let is_damaged = checks.iter().any(|check| !check.damage.is_empty());
     Ok(if is_damaged { Exit::Failed } else { Exit::Done })

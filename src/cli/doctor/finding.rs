@@ -40,6 +40,12 @@ pub(super) enum Check {
     TimeZone,
     /// May our role do what the jobs ask for?
     Rights,
+    /// Are the server's own tools here?
+    Tools,
+    /// Are repositories there, and more than one?
+    Repository,
+    /// Can the disks that jobs look at be seen?
+    Disk,
     /// Do settings get in the way?
     Settings,
     /// Does somebody keep dead rows or WAL from being removed?
@@ -62,6 +68,9 @@ impl Check {
             Self::Clock => "clock",
             Self::TimeZone => "time_zone",
             Self::Rights => "rights",
+            Self::Tools => "tools",
+            Self::Repository => "repository",
+            Self::Disk => "disk",
             Self::Settings => "settings",
             Self::Holders => "holders",
             Self::Age => "age",

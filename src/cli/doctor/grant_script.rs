@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::rights::{Grants, Need, grants, needs};
+use super::rights::{Grants, Need, dumped, grants, needs};
 use super::server::literal;
 use crate::jobs::JobSpec;
+use crate::jobs::archive::table_name;
 use crate::pg::inspect::{Facts, Table};
 use crate::pg::statement::{Ident, Qualified};
 
@@ -103,7 +104,15 @@ fn of_job(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
                 lines.extend(grants);
                 lines.extend(unowned.iter().map(left_out));
             }
-            Need::ReadAll => lines.push(format!("GRANT pg_read_all_data TO {role};")),
+            Need::ReadAll(exclude) => {
+                lines.push(format!("GRANT pg_read_all_data TO {role};"));
+                let closed = dumped(&exclude, place.facts).filter(|database| !database.open_to_all);
+                lines.extend(
+                    closed.map(|database| {
+                        format!("GRANT CONNECT ON DATABASE {} TO {role};", Ident(database.name.clone()))
+                    }),
+                );
+            }
             Need::Planned => lines.extend(of_archive(job, place.facts, role)),
             Need::Unknowable => {
                 lines.push(format!("-- The job {} sends a statement of yours: grant what it needs.", job.name));
@@ -117,11 +126,17 @@ fn of_job(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
 /// What moving rows out of tables takes: a schema of its own, temporary tables, and the rows.
 fn of_archive(job: &JobSpec, facts: &Facts, role: &Ident) -> Vec<String> {
     let database = Ident(facts.server.database.clone());
-    let named = job.with["table"].as_str().and_then(|table| table.split_once('.')).map(|(schema, _)| schema.to_owned());
+    let mut lines = vec![format!("GRANT CREATE, TEMPORARY ON DATABASE {database} TO {role};")];
+    if let Some(table) = job.with["table"].as_str().and_then(table_name) {
+        lines.push(format!("GRANT USAGE ON SCHEMA {} TO {role};", table.schema));
+        lines.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role};"));
+        lines
+            .push(format!("-- Tables that refer to it move along: `pgupkeep plan {}` names what they lack.", job.name));
+        return lines;
+    }
     // A preset finds its application by its tables; `metrics` is one of MLflow's.
     let found = facts.tables.iter().filter(|table| table.name == "metrics").map(|table| table.schema.clone());
-    let schemas: BTreeSet<String> = named.map_or_else(|| found.collect(), |schema| [schema].into());
-    let mut lines = vec![format!("GRANT CREATE, TEMPORARY ON DATABASE {database} TO {role};")];
+    let schemas: BTreeSet<String> = found.collect();
     for schema in schemas.into_iter().map(Ident) {
         lines.push(format!("GRANT USAGE ON SCHEMA {schema} TO {role};"));
         lines.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};"));

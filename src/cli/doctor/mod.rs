@@ -1,11 +1,12 @@
 //! `pgupkeep doctor`: can what is configured work, and what stands in its way? Changes nothing.
 //!
 //! Facts are read by `pg::inspect`; what they mean is decided in pure functions: [`server`] and [`clocks`] for any work on a
-//! server, [`rights`] for each kind of job, [`grant_script`] for a role that may do just that.
+//! server, [`rights`] for each kind of job, [`outfit`] for what it uses besides, [`grant_script`] for a role that may do just that.
 
 mod clocks;
 mod finding;
 mod grant_script;
+mod outfit;
 mod rights;
 mod server;
 #[cfg(test)]
@@ -157,6 +158,7 @@ async fn judge(prepared: &Prepared, places: &[Place], moments: &[Timestamp]) -> 
                 findings.extend(clocks::judge_zone(facts, &config.timezone, &zone, moments));
                 let jobs = jobs_of(prepared, place);
                 findings.extend(jobs.iter().flat_map(|job| rights::judge_job(job, facts)));
+                findings.extend(outfit::judge_outfit(&jobs, facts.server.major(), &config.outfit()).await);
                 if is_control {
                     findings.extend(rights::judge_ledger_rights(facts));
                     findings.extend(judge_ledger(prepared, facts).await);

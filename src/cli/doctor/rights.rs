@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::finding::{Check, Finding, Level};
 use super::server::list;
 use crate::jobs::JobSpec;
-use crate::jobs::pattern::TablePattern;
-use crate::pg::inspect::{Facts, Table};
+use crate::jobs::backup::is_of_the_provider;
+use crate::jobs::pattern::{TablePattern, glob};
+use crate::pg::inspect::{Database, Facts, Table};
 use crate::pg::statement::{Ident, Qualified};
 
 impl Table {
@@ -27,8 +28,8 @@ pub(super) enum Need {
     Maintain(Choice),
     /// To write the ledger's tables, which every daemon may.
     Ledger,
-    /// To read every table of the server, for dumps.
-    ReadAll,
+    /// To read every table of the server, except of the databases that these patterns mean.
+    ReadAll(Vec<String>),
     /// What only a plan can tell, since it depends on what there is to move.
     Planned,
     /// Whatever an operator's own statement needs, which nobody can tell beforehand.
@@ -69,7 +70,10 @@ impl Choice {
 pub(super) fn needs(spec: &JobSpec) -> Option<Vec<Need>> {
     match spec.kind.as_str() {
         "vacuum" | "reindex" => Some(vec![Need::Maintain(Choice::of(&spec.with))]),
-        "backup" => Some(vec![Need::ReadAll]),
+        "backup" => {
+            let exclude = serde_json::from_value(spec.with["exclude"].clone());
+            Some(vec![Need::ReadAll(exclude.unwrap_or_default())])
+        }
         "archive" | "archive_restore" => Some(vec![Need::Planned]),
         "sql" => Some(vec![Need::Unknowable]),
         "prune_history" => Some(vec![Need::Ledger]),
@@ -83,7 +87,7 @@ pub(super) fn needs(spec: &JobSpec) -> Option<Vec<Need>> {
 pub(super) fn judge_job(spec: &JobSpec, facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = match needs(spec) {
         None => vec![unknown("its kind, of which nothing is known here", spec)],
-        Some(needs) => needs.iter().filter_map(|need| judge_need(need, spec, facts)).collect(),
+        Some(needs) => needs.iter().flat_map(|need| judge_need(need, spec, facts)).collect(),
     };
     findings.extend(spec.inner.iter().flat_map(|inner| judge_job(inner, facts)));
     findings
@@ -99,7 +103,7 @@ fn unknown(what: &str, spec: &JobSpec) -> Finding {
 
 fn judge_read_all(spec: &JobSpec, facts: &Facts) -> Finding {
     let (name, role) = (&spec.name, Ident(facts.server.role.clone()));
-    if facts.server.is_superuser {
+    if facts.server.is_superuser || facts.server.reads_all {
         return Finding::new(Level::Ok, Check::Rights, format!("{name} may read every table of the server"))
             .of_job(name);
     }
@@ -108,6 +112,30 @@ fn judge_read_all(spec: &JobSpec, facts: &Facts) -> Finding {
         .remedy("grant it where it is missing, as a superuser")
         .sql(format!("GRANT pg_read_all_data TO {role};"))
         .of_job(name)
+}
+
+/// The databases of the server that a dump is meant to hold.
+pub(super) fn dumped<'a>(exclude: &'a [String], facts: &'a Facts) -> impl Iterator<Item = &'a Database> {
+    facts.databases.iter().filter(|database| !exclude.iter().any(|pattern| glob(pattern, &database.name)))
+}
+
+fn judge_connect(exclude: &[String], spec: &JobSpec, facts: &Facts) -> Option<Finding> {
+    let (name, role) = (&spec.name, Ident(facts.server.role.clone()));
+    let closed: Vec<Ident> = dumped(exclude, facts)
+        .filter(|database| !database.permitted && !is_of_the_provider(&database.name))
+        .map(|database| Ident(database.name.clone()))
+        .collect();
+    if closed.is_empty() {
+        return None;
+    }
+    let found = format!("the role {role} may not connect to {}, which the job {name} dumps", list(closed.iter()));
+    let grants: Vec<String> =
+        closed.iter().map(|database| format!("GRANT CONNECT ON DATABASE {database} TO {role};")).collect();
+    let finding = Finding::new(Level::Error, Check::Rights, found)
+        .because("a database that cannot be dumped makes every run `partial`")
+        .remedy("grant it, as the database's owner or a superuser, or leave the database out by `exclude:`")
+        .sql(grants.join("\n"));
+    Some(finding.of_job(name))
 }
 
 fn planned(spec: &JobSpec) -> Finding {
@@ -119,14 +147,17 @@ fn planned(spec: &JobSpec) -> Finding {
         .of_job(name)
 }
 
-fn judge_need(need: &Need, spec: &JobSpec, facts: &Facts) -> Option<Finding> {
+fn judge_need(need: &Need, spec: &JobSpec, facts: &Facts) -> Vec<Finding> {
     match need {
-        Need::Maintain(choice) => Some(judge_maintain(choice, spec, facts)),
+        Need::Maintain(choice) => vec![judge_maintain(choice, spec, facts)],
         // The ledger's rights are judged where the ledger is, for every job at once.
-        Need::Ledger => None,
-        Need::ReadAll => Some(judge_read_all(spec, facts)),
-        Need::Planned => Some(planned(spec)),
-        Need::Unknowable => Some(unknown("its statement", spec)),
+        Need::Ledger => Vec::new(),
+        Need::ReadAll(exclude) => {
+            let reading = judge_read_all(spec, facts);
+            std::iter::once(reading).chain(judge_connect(exclude, spec, facts)).collect()
+        }
+        Need::Planned => vec![planned(spec)],
+        Need::Unknowable => vec![unknown("its statement", spec)],
     }
 }
 
@@ -139,7 +170,8 @@ fn judge_maintain(choice: &Choice, spec: &JobSpec, facts: &Facts) -> Finding {
         return Finding::new(Level::Ok, Check::Rights, found).of_job(&spec.name);
     }
     let names = list(lacking.iter().map(|table| table.qualified()));
-    let found = format!("the role {role} may not maintain {} of {} tables: {names}", lacking.len(), chosen.len());
+    let (count, all) = (lacking.len(), chosen.len());
+    let found = format!("the role {role} may not maintain {count} of {all} tables of the job {}: {names}", spec.name);
     let finding = Finding::new(Level::Error, Check::Rights, found)
         .because("the server skips a table that the role may not maintain: its run would be `partial` every time")
         .of_job(&spec.name);

@@ -401,8 +401,11 @@ fn judge(tool: &str, ended: &Ended) -> Result<(), JobError> {
         None => Fault::Interrupted,
         Some(_) => fault_of(&ended.complaints),
     };
-    let said = if ended.complaints.is_empty() { "without a word".to_owned() } else { ended.complaints.clone() };
-    let message = format!("{tool} {how}: {said}; what it had written was thrown away");
+    // On one line, since log lines are.
+    let said = ended.complaints.lines().collect::<Vec<_>>().join("; ");
+    let said = if said.is_empty() { "without a word" } else { &said };
+    let why = if fault == Fault::Locked { "a table stayed locked for longer than `lock_wait`: " } else { "" };
+    let message = format!("{why}{tool} {how}: {said}; what it had written was thrown away");
     Err(JobError::Refused { fault, message })
 }
 

@@ -46,6 +46,11 @@ pub(super) struct DatabaseFacts {
     pub role: String,
 }
 
+/// Whether a database belongs to a managed service.
+pub(crate) fn is_of_the_provider(database: &str) -> bool {
+    OF_THE_PROVIDER.contains(&database)
+}
+
 /// Asks the server what it is.
 pub(in crate::jobs) async fn read_server(cx: &mut Context) -> Result<ServerFacts, JobError> {
     let query = sqlx::query_as(include_str!("../sql/read_backup_server.sql"));
@@ -59,6 +64,6 @@ pub(in crate::jobs) async fn read_server(cx: &mut Context) -> Result<ServerFacts
 pub(super) async fn read_databases(cx: &mut Context) -> Result<Vec<DatabaseFacts>, JobError> {
     let query = sqlx::query_as(include_str!("../sql/read_databases.sql"));
     let mut databases: Vec<DatabaseFacts> = within(ANSWER_LIMIT, query.fetch_all(cx.reader().await?)).await?;
-    databases.retain(|database| database.permitted || !OF_THE_PROVIDER.contains(&database.name.as_str()));
+    databases.retain(|database| database.permitted || !is_of_the_provider(&database.name));
     Ok(databases)
 }

@@ -39,6 +39,7 @@ use crate::repository::layout::{BackupId, Spot};
 use crate::repository::lease::Turn;
 use crate::repository::manifest::Method;
 
+pub(crate) use facts::is_of_the_provider;
 pub(super) use facts::read_server;
 pub use publish::{Pruned, not_kept, prune};
 pub use step::{Step, What};
@@ -313,6 +314,8 @@ mod tests {
             })
         );
         assert_eq!(parse_with::<Backup>(&written), Ok(backup));
+        let weekly: Backup = parse_with(&json!({ "keep": { "weekly": 2 } })).expect("parameters");
+        assert_eq!(weekly.keep.expect("it keeps").to_string(), "1 daily, 2 weekly, 0 monthly");
     }
 
     #[test]
@@ -325,7 +328,6 @@ mod tests {
         check(json!({ "repository": "a", "method": "copy" }), &["method"], "dump");
         check(json!({ "repository": "a", "jobs": 0 }), &["jobs"], "1 to 32");
         check(json!({ "repository": "a", "keep": { "daily": 0 } }), &["keep", "daily"], "nonzero");
-        check(json!({ "repository": "a", "keep": { "weekly": 2 } }), &["keep"], "daily");
         check(json!({ "repository": "a", "keep": { "daily": 2, "hourly": 2 } }), &["keep", "hourly"], "unknown field");
         check(json!({ "repository": "a", "lock_wait": "soon" }), &["lock_wait"], "such as 30s");
     }

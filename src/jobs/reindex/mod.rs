@@ -12,13 +12,13 @@ mod evidence;
 mod facts;
 mod leftovers;
 mod perform;
-pub(super) mod room;
+pub(crate) mod room;
 mod step;
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::context::{Context, JobError};
 use super::pattern::TablePattern;
@@ -89,7 +89,7 @@ pub struct Reindex {
     #[serde(default = "keep_free")]
     pub keep_free: ByteSize,
     /// The grades of evidence that count; the best that can be had is used.
-    #[serde(default = "every_grade")]
+    #[serde(default = "every_grade", deserialize_with = "some_grades")]
     pub evidence: Vec<Grade>,
     /// Larger indexes are not measured: pgstatindex reads the whole index.
     #[serde(default = "measure_up_to")]
@@ -153,6 +153,16 @@ fn every_grade() -> Vec<Grade> {
     vec![Grade::Measured, Grade::Baseline, Grade::Estimate]
 }
 
+/// Without any, no index would ever be found bloated.
+fn some_grades<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Grade>, D::Error> {
+    let grades = Vec::deserialize(deserializer)?;
+    if grades.is_empty() {
+        Err(de::Error::custom("this list is empty; leave it out for every grade"))
+    } else {
+        Ok(grades)
+    }
+}
+
 const fn max_blocker_wait() -> Elapsed {
     Elapsed(Duration::from_mins(10))
 }
@@ -174,7 +184,7 @@ impl Job for Reindex {
         for pattern in &self.include {
             let means = |candidate: &Candidate| candidate.facts.is_meant_by(pattern);
             if !candidates.iter().any(means) {
-                tracing::warn!(%pattern, "this pattern of include means no index of the sizes that are looked at");
+                cx.note(format!("the pattern {pattern} of include means no index of the sizes that are looked at"));
             }
         }
         let (steps, unjudged) = decide(self, &candidates, &leftovers, begun_ago);

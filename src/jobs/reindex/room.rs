@@ -100,7 +100,7 @@ fn over_budget(used: Use, disk_size: ByteSize, needed: u64) -> Option<(String, F
 }
 
 /// What an ordinary user may still write there.
-pub(in crate::jobs) fn free_on(folder: &Path) -> std::io::Result<u64> {
+pub(crate) fn free_on(folder: &Path) -> std::io::Result<u64> {
     let disk = nix::sys::statvfs::statvfs(folder)?;
     Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
 }

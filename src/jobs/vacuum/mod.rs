@@ -148,7 +148,7 @@ impl Job for Vacuum {
         let facts = facts::read_tables(cx).await?;
         for pattern in &self.include {
             if !facts.iter().any(|facts| pattern.matches(&facts.table)) {
-                tracing::warn!(%pattern, "this pattern of include means no table");
+                cx.note(format!("the pattern {pattern} of include means no table"));
             }
         }
         Ok(decide(self, &facts, cx.server(), begun_ago))
