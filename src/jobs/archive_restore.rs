@@ -141,8 +141,7 @@ impl Job for ArchiveRestore {
         let mut conn = cx.session.lend()?;
         let work = restore::restore(&mut conn, &store, wanted, &sources, &hold);
         let restored = cx.oversee(&step.to_string(), &script, work).await;
-        cx.session.take_back(conn, restored.is_ok()).await?;
-        let restored = restored?;
+        let restored = cx.take_back(conn, restored).await?;
         let detail = json!({ "written": restored.written, "present": restored.present, "proven": true });
         let rows = i64::try_from(restored.written).ok();
         Ok(StepReport::Done(Measures { rows, detail: Some(detail), ..Measures::default() }))

@@ -16,7 +16,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::names::TargetName;
 use crate::pg::PgError;
 use crate::pg::progress::Seen;
-use crate::pg::session::{Server, Session, SessionError};
+use crate::pg::session::{Returned, Server, Session, SessionError};
 use crate::pg::statement::Statement;
 use crate::policy::gate::{Stop, gate};
 use crate::repository::{Repositories, RepositoryError};
@@ -186,6 +186,27 @@ impl Context {
     /// When it has to be opened anew and cannot.
     pub async fn reader(&mut self) -> Result<&mut sqlx::PgConnection, JobError> {
         Ok(self.session.reader().await?)
+    }
+
+    /// Takes the session's connection back that was lent for a conversation, and hands on how that ended.
+    ///
+    /// # Errors
+    /// The conversation's own failure; else that the session could not go on.
+    pub async fn take_back<T>(&mut self, conn: sqlx::PgConnection, ended: Result<T, JobError>) -> Result<T, JobError> {
+        let returned = match self.session.take_back(conn, ended.is_ok()).await {
+            Ok(Returned::Same) => Ok(()),
+            Ok(Returned::Anew) => match &self.journal {
+                Some(Journal { ledger, lease, .. }) => ledger
+                    .record_session(lease, self.session.pid, self.session.backend_start)
+                    .await
+                    .map_err(JobError::from),
+                None => Ok(()),
+            },
+            Err(error) => Err(error.into()),
+        };
+        let value = ended?;
+        returned?;
+        Ok(value)
     }
 
     /// Whether the next step may begin.

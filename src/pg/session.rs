@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection as _, Executor as _};
+use sqlx::{Connection as _, Executor as _, Row as _};
 
 use super::PgError;
 use super::connect::{Purpose, connect, within};
@@ -25,6 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 /// How long the server may say that our session is idle, or may not answer at all, before the session is given up.
 const LOST_AFTER: Duration = Duration::from_secs(15);
+
+/// How long the locks of a connection that we closed are waited for.
+const HANDOVER_LIMIT: Duration = Duration::from_secs(5);
 
 /// in_failed_sql_transaction: only ROLLBACK is accepted.
 const FAILED_TRANSACTION: &str = "25P02";
@@ -71,6 +74,17 @@ pub struct Session {
     pub backend_start: DateTime<Utc>,
     /// What the server is.
     pub server: Server,
+    /// The advisory locks that it holds.
+    keys: Vec<String>,
+}
+
+/// What became of a session whose connection was lent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    /// It goes on as it was.
+    Same,
+    /// Another server process works for it now, under the same locks.
+    Anew,
 }
 
 impl Session {
@@ -80,10 +94,7 @@ impl Session {
     /// When the target cannot be reached or refuses the login.
     pub async fn open(connection: &Connection, name: &str) -> Result<Self, PgError> {
         let mut work = connect(connection, name, Purpose::Work).await?;
-        let row = sqlx::query_as::<_, (i32, DateTime<Utc>, i32, bool)>(include_str!("sql/introduce_session.sql"));
-        let (pid, backend_start, version, in_recovery) = within(ANSWER_LIMIT, row.fetch_one(&mut work)).await?;
-        let server = Server { version, in_recovery };
-        lift_transaction_timeout(&mut work, server).await?;
+        let (pid, backend_start, server) = introduce(&mut work).await?;
         Ok(Self {
             connection: connection.clone(),
             name: name.to_owned(),
@@ -92,6 +103,7 @@ impl Session {
             pid,
             backend_start,
             server,
+            keys: Vec::new(),
         })
     }
 
@@ -106,6 +118,8 @@ impl Session {
         let busy = rows.into_iter().find_map(|(key, taken)| (!taken).then_some(key));
         if busy.is_some() {
             self.unlock().await?;
+        } else {
+            self.keys = keys.to_vec();
         }
         Ok(busy)
     }
@@ -116,6 +130,7 @@ impl Session {
     /// When the server cannot be asked; the locks then end with the session.
     pub async fn unlock(&mut self) -> Result<(), PgError> {
         let work = self.work.as_mut().ok_or_else(gone)?;
+        self.keys.clear();
         within(ANSWER_LIMIT, work.execute("select pg_catalog.pg_advisory_unlock_all()")).await.map(drop)
     }
 
@@ -189,14 +204,32 @@ impl Session {
 
     /// Takes a lent connection back; what it left open is rolled back unless all went well.
     ///
+    /// A COPY that fails after its last row, as by a trigger or a foreign key, leaves sqlx one answer behind the server.
+    /// Nothing that such a connection says can be relied on, so another one takes its place.
+    ///
     /// # Errors
-    /// When the server does not confirm that; the session is then given up.
-    pub async fn take_back(&mut self, mut conn: PgConnection, went_well: bool) -> Result<(), PgError> {
-        if !went_well {
-            within(ANSWER_LIMIT, conn.execute("rollback")).await?;
+    /// When the server does not answer, or the locks cannot be had again; the session is then given up.
+    pub async fn take_back(&mut self, mut conn: PgConnection, went_well: bool) -> Result<Returned, PgError> {
+        if went_well || is_in_step(&mut conn, self.pid).await {
+            self.work = Some(conn);
+            return Ok(Returned::Same);
         }
-        self.work = Some(conn);
-        Ok(())
+        // Its server process rolls back and gives up the locks as soon as it finds that nobody is there.
+        drop(conn);
+        let keys = std::mem::take(&mut self.keys);
+        let mut work = connect(&self.connection, &self.name, Purpose::Work).await?;
+        (self.pid, self.backend_start, self.server) = introduce(&mut work).await?;
+        self.work = Some(work);
+        let patience = tokio::time::Instant::now() + HANDOVER_LIMIT;
+        while let Some(busy) = self.try_locks(&keys).await? {
+            if tokio::time::Instant::now() >= patience {
+                self.work = None;
+                tracing::debug!(busy, "the lock could not be had again");
+                return Err(gone());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Returned::Anew)
     }
 
     /// Waits for the end of a conversation on the lent connection, the order to stop, or the loss of the session.
@@ -279,6 +312,27 @@ async fn lift_transaction_timeout(conn: &mut PgConnection, server: Server) -> Re
         within(ANSWER_LIMIT, conn.execute("set transaction_timeout = 0")).await?;
     }
     Ok(())
+}
+
+/// Who works for us, and what it is.
+async fn introduce(work: &mut PgConnection) -> Result<(i32, DateTime<Utc>, Server), PgError> {
+    let row = sqlx::query_as::<_, (i32, DateTime<Utc>, i32, bool)>(include_str!("sql/introduce_session.sql"));
+    let (pid, backend_start, version, in_recovery) = within(ANSWER_LIMIT, row.fetch_one(&mut *work)).await?;
+    let server = Server { version, in_recovery };
+    lift_transaction_timeout(work, server).await?;
+    Ok((pid, backend_start, server))
+}
+
+/// Rolls back, and sees whether the answers of a connection are still those to our questions.
+async fn is_in_step(conn: &mut PgConnection, pid: i32) -> bool {
+    if within(ANSWER_LIMIT, conn.execute("rollback")).await.is_err() {
+        return false;
+    }
+    let asked = sqlx::raw_sql("select pg_catalog.pg_backend_pid()::text").fetch_optional(&mut *conn);
+    match within(ANSWER_LIMIT, asked).await {
+        Ok(Some(row)) => row.try_get_unchecked::<String, _>(0).is_ok_and(|answer| answer == pid.to_string()),
+        Ok(None) | Err(_) => false,
+    }
 }
 
 fn gone() -> PgError {

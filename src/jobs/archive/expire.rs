@@ -118,8 +118,7 @@ pub(super) async fn perform(
         Ok(written)
     };
     let done = cx.oversee(name, &script, work).await;
-    cx.session.take_back(conn, done.is_ok()).await?;
-    let written = done?;
+    let written = cx.take_back(conn, done).await?;
     let detail = json!({
         "groups": step.groups.len(),
         "last_active_before": step.before,

@@ -17,6 +17,7 @@ mod backup;
 pub mod batch;
 pub mod candidates;
 pub mod catalogue;
+mod changes;
 pub mod copy;
 pub mod digest;
 mod expire;
@@ -42,6 +43,7 @@ use super::context::{Context, JobError};
 use super::{Job, Profile, StepReport, Weight};
 
 pub use spec::Archive;
+pub(crate) use spec::table_name;
 pub use step::Step;
 
 impl Job for Archive {

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
-use sqlx::postgres::types::Oid;
 use uuid::Uuid;
 
 use super::batch::{Batch, Unreadable};
+use super::changes::{self, Change, Changes, Compared, affect};
 use super::copy::{CopyError, Rows};
 use super::digest::{Digest, RowHasher};
 use super::layout::Place;
@@ -23,7 +23,10 @@ use super::store::{Definition, NewBatch, Store, check_shape, execute};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::PgError;
-use crate::pg::statement::{Qualified, Statement, literal};
+use crate::pg::statement::{Statement, literal};
+
+/// Lets deferred constraints and their triggers do now what they would do at the commit.
+pub(super) const FIRE_DEFERRED: &str = "set constraints all immediate";
 
 /// How much is sent to the server at a time.
 const PIECE: usize = 1 << 16;
@@ -96,6 +99,7 @@ impl Move<'_> {
             lines.push(format!("copy {} from stdin (format binary)", place.segments()));
             lines.push(Self::read_back(shape, place, None));
         }
+        lines.push(FIRE_DEFERRED.to_owned());
         lines.extend(self.rule.marks.iter().cloned());
         lines.push("commit".to_owned());
         Statement::built(lines.join(";\n"))
@@ -111,7 +115,6 @@ impl Move<'_> {
         for (part, (shape, _)) in self.rule.parts.iter().zip(self.sources) {
             check_shape(conn, part, shape).await?;
         }
-        let before = Changes::read(conn).await?;
         let roots = affect(conn, &self.pick(chunk)).await?;
         execute(conn, &self.rule.locks).await?;
         let gone = affect(conn, &self.unpick()).await?;
@@ -122,6 +125,7 @@ impl Move<'_> {
         }
         sqlx::raw_sql("analyze pg_temp.pgupkeep_picked").execute(&mut *conn).await?;
         execute(conn, &self.keep_apart(bounds)).await?;
+        let before = Changes::read(conn).await?;
         let rule_id = self.store.rule_id(conn, &self.rule.name, &self.definition()).await?;
         let batch = NewBatch {
             run_id: self.run_id,
@@ -152,6 +156,8 @@ impl Move<'_> {
         }
         let counts: Vec<(i64, i64)> = counts.into_iter().collect();
         self.store.count_groups(conn, &counts).await?;
+        // What is put off to the commit happens now, where it can still be seen.
+        execute(conn, &[FIRE_DEFERRED.to_owned()]).await?;
         self.prove_nothing_else_changed(conn, &before, &moved).await?;
         self.mark(conn, &counts).await?;
         sqlx::raw_sql("commit").execute(&mut *conn).await?;
@@ -351,22 +357,18 @@ impl Move<'_> {
         before: &Changes,
         moved: &Moved,
     ) -> Result<(), JobError> {
-        let changes = Changes::read(conn).await?.since(before);
-        for (part, rows) in self.rule.parts.iter().zip(&moved.rows) {
-            let found = changes.of(part.oid);
-            let expected = Change { deleted: i64::try_from(*rows).unwrap_or(i64::MAX), ..Change::default() };
-            if found != expected {
-                let why = if found == Change::default() { "; is track_counts off?" } else { "" };
-                return Err(changed_otherwise(&part.table.to_string(), found, expected, why));
-            }
-        }
-        for (oid, (table, found)) in &changes.tables {
-            let ours = table.schema == self.store.store || self.rule.parts.iter().any(|part| part.oid == *oid);
-            if !ours && *found != Change::default() {
-                return Err(changed_otherwise(&table.to_string(), *found, Change::default(), ""));
-            }
-        }
-        Ok(())
+        let deleted = |rows: &u64| Change { deleted: i64::try_from(*rows).unwrap_or(i64::MAX), ..Change::default() };
+        let expected = self.rule.parts.iter().zip(&moved.rows).map(|(part, rows)| (part.table.clone(), deleted(rows)));
+        before.compare(conn, &self.store.store, &expected.collect()).await.map_err(|what| match what {
+            Compared::Other(found) => JobError::Refused {
+                fault: Fault::Statement,
+                message: format!(
+                    "the batch has done more than move rows, as a cascade, a trigger or a rule does: {found}; it was rolled back \
+                     and nothing was moved"
+                ),
+            },
+            Compared::Failed(error) => error,
+        })
     }
 
     /// Marks the roots that stay; the marks may write to one table and no other.
@@ -381,82 +383,13 @@ impl Move<'_> {
             self.store.table("group_state")
         );
         execute(conn, &["drop table if exists pg_temp.pgupkeep_moved".to_owned(), totals]).await?;
-        let before = Changes::read(conn).await?;
-        let mut affected = 0;
-        for mark in &self.rule.marks {
-            affected += affect(conn, mark).await?;
-        }
-        let changes = Changes::read(conn).await?.since(&before);
-        let written: i64 =
-            changes.tables.values().map(|(_, change)| change.inserted + change.updated + change.deleted).sum();
-        if written == i64::try_from(affected).unwrap_or(i64::MAX) {
-            return Ok(());
-        }
-        let message = format!(
-            "marking what was archived has changed {written} rows where {affected} were meant, probably by a trigger; \
-             the batch was rolled back and nothing was moved"
-        );
-        Err(JobError::Refused { fault: Fault::Statement, message })
+        changes::affect_only(conn, &self.rule.marks).await
     }
 }
 
 /// Where the rows of a part that stay are written down.
 fn kept_table(part: &Part) -> String {
     format!("pgupkeep_kept_{}", part.oid.0)
-}
-
-fn changed_otherwise(table: &str, found: Change, expected: Change, why: &str) -> JobError {
-    let message = format!(
-        "the batch has changed {table} otherwise than by moving rows ({found}; expected {expected}), as a cascade, a \
-         trigger or a rule does{why}; it was rolled back and nothing was moved"
-    );
-    JobError::Refused { fault: Fault::Statement, message }
-}
-
-/// What a transaction has changed in one table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Change {
-    inserted: i64,
-    updated: i64,
-    deleted: i64,
-}
-
-impl std::fmt::Display for Change {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} inserted, {} updated, {} deleted", self.inserted, self.updated, self.deleted)
-    }
-}
-
-/// What this session has changed in every table, by the server's own counters.
-#[derive(Debug, Default)]
-struct Changes {
-    tables: HashMap<Oid, (Qualified, Change)>,
-}
-
-impl Changes {
-    async fn read(conn: &mut PgConnection) -> Result<Self, JobError> {
-        let query = sqlx::query_as::<_, (Oid, String, String, i64, i64, i64)>(include_str!("../sql/read_changes.sql"));
-        let rows = query.fetch_all(conn).await?;
-        let tables = rows.into_iter().map(|(oid, schema, name, inserted, updated, deleted)| {
-            (oid, (Qualified::new(schema, name), Change { inserted, updated, deleted }))
-        });
-        Ok(Self { tables: tables.collect() })
-    }
-
-    /// What was added since; earlier transactions' changes may still be in the counters.
-    fn since(mut self, before: &Self) -> Self {
-        for (oid, (_, change)) in &mut self.tables {
-            let earlier = before.of(*oid);
-            change.inserted -= earlier.inserted;
-            change.updated -= earlier.updated;
-            change.deleted -= earlier.deleted;
-        }
-        self
-    }
-
-    fn of(&self, oid: Oid) -> Change {
-        self.tables.get(&oid).map(|(_, change)| *change).unwrap_or_default()
-    }
 }
 
 /// How rows could not be received.
@@ -524,12 +457,6 @@ pub(super) async fn write(conn: &mut PgConnection, place: &Place, segments: &Seg
     }
     copy.finish().await?;
     Ok(())
-}
-
-/// Sends a statement; gives back how many rows it affected.
-async fn affect(conn: &mut PgConnection, statement: &str) -> Result<u64, JobError> {
-    let statement = Statement::built(statement);
-    Ok(sqlx::raw_sql(statement.to_sql()).execute(conn).await.map_err(PgError::from)?.rows_affected())
 }
 
 async fn wal_position(conn: &mut PgConnection) -> Result<i64, JobError> {

@@ -66,8 +66,8 @@ async fn prepare(spec: &Archive, rule: &Rule, name: &str, cx: &mut Context) -> R
         Ok(())
     };
     let done = cx.oversee(name, &script, work).await;
-    cx.session.take_back(conn, done.is_ok()).await?;
-    done.map(|()| StepReport::Done(Measures::default()))
+    cx.take_back(conn, done).await?;
+    Ok(StepReport::Done(Measures::default()))
 }
 
 async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context) -> Result<StepReport, JobError> {
@@ -126,8 +126,7 @@ async fn one_batch(
     let script = moving.script(chunk, bounds);
     let mut conn = cx.session.lend()?;
     let moved = cx.oversee(name, &script, moving.perform(&mut conn, chunk, bounds)).await;
-    cx.session.take_back(conn, moved.is_ok()).await?;
-    moved
+    cx.take_back(conn, moved).await
 }
 
 /// query_canceled: by `statement_timeout`, since nobody else cancels sessions of ours without an order.

@@ -1,10 +1,13 @@
 //! Restoring a group: its rows go back where they were, proven, and leave the archive in the same transaction.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 
+use super::changes::{Change, Changes, Compared, affect_only};
 use super::digest::{Digest, RowHasher};
-use super::mover::stream;
-use super::shape::Shape;
+use super::mover::{FIRE_DEFERRED, stream};
+use super::shape::{Column, Shape};
 use super::store::{KnownRule, Source, Store, execute};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
@@ -44,6 +47,7 @@ pub fn script(store: &Store, wanted: &Wanted, sources: &[Source], hold: &Hold) -
         lines.push(insert(source, wanted.group_id));
         lines.push(forget(source, wanted.group_id));
     }
+    lines.push(FIRE_DEFERRED.to_owned());
     lines.push(settle(store, wanted, hold, u64::try_from(wanted.rows).unwrap_or_default()));
     lines.extend(wanted.rule.definition.unmarks.iter().cloned());
     lines.push("commit".to_owned());
@@ -62,7 +66,9 @@ pub async fn restore(
     hold: &Hold,
 ) -> Result<Restored, JobError> {
     execute(conn, &begin(store, wanted)).await?;
+    let before = Changes::read(conn).await?;
     let mut restored = Restored::default();
+    let mut written_to: HashMap<Qualified, Change> = HashMap::new();
     for source in in_order(wanted, sources) {
         let kept = kept_digest(conn, source, wanted.group_id).await?;
         if kept.rows == 0 {
@@ -77,13 +83,16 @@ pub async fn restore(
             return Err(refuse(
                 wanted,
                 &format!(
-                    "{} has {} of the {} archived rows of the group in the same form after the restore; rows like them were \
-                 written since, or the archive is damaged (`pgupkeep archive verify` tells)",
-                    source.shape.table, there.rows, kept.rows
+                    "not all of the {} archived rows of {} are there in the same form after the restore: rows with their keys \
+                     were written since, a trigger or a column that was altered changes them, or the archive is damaged \
+                     (`pgupkeep archive verify` tells)",
+                    kept.rows, source.shape.table
                 ),
             ));
         }
         restored.written += written.rows;
+        let inserted = i64::try_from(written.rows).unwrap_or(i64::MAX);
+        written_to.entry(source.shape.table.clone()).or_default().inserted += inserted;
         restored.present += kept.rows - written.rows;
         execute(conn, &[forget(source, wanted.group_id)]).await?;
     }
@@ -97,7 +106,17 @@ pub async fn restore(
         );
         return Err(refuse(wanted, &reason));
     }
-    execute(conn, &wanted.rule.definition.unmarks).await?;
+    // What is put off to the commit happens now, where it can still be seen: rows that a trigger changes after they were
+    // written are not the ones that were proven.
+    execute(conn, &[FIRE_DEFERRED.to_owned()]).await?;
+    before.compare(conn, &store.store, &written_to).await.map_err(|what| match what {
+        Compared::Other(found) => refuse(
+            wanted,
+            &format!("writing its rows has done more than that, as a trigger or a rule does: {found}; switch it off meanwhile"),
+        ),
+        Compared::Failed(error) => error,
+    })?;
+    affect_only(conn, &wanted.rule.definition.unmarks).await?;
     sqlx::raw_sql("commit").execute(conn).await?;
     Ok(restored)
 }
@@ -134,12 +153,18 @@ fn insert(source: &Source, group_id: i64) -> String {
     let values =
         written().map(|column| format!("a.{}::{}", column.name, column.declared)).collect::<Vec<_>>().join(", ");
     let overriding = if columns.iter().any(|column| column.identity) { " overriding system value" } else { "" };
-    let back = columns.iter().map(|column| format!("t.{}", column.name)).collect::<Vec<_>>().join(", ");
+    let back = given_back(&source.shape);
     format!(
         "copy (insert into {table} as t ({names}){overriding} select {values} from {} a where a.pgupkeep_group = {group_id} \
          on conflict do nothing returning {back}) to stdout (format binary)",
         source.place.rows()
     )
+}
+
+/// A live row's columns in the types that they had when they were archived: a wider one may hold the very same value.
+fn given_back(shape: &Shape) -> String {
+    let column = |column: &Column| format!("t.{}::{}", column.name, column.declared);
+    shape.columns.iter().map(column).collect::<Vec<_>>().join(", ")
 }
 
 fn forget(source: &Source, group_id: i64) -> String {
@@ -186,7 +211,7 @@ async fn present_digest(conn: &mut PgConnection, source: &Source, wanted: &Wante
     if joined.is_empty() {
         return Ok(Digest::default());
     }
-    let back = shape.columns.iter().map(|column| format!("t.{}", column.name)).collect::<Vec<_>>().join(", ");
+    let back = given_back(shape);
     let copy = format!(
         "copy (select {back} from {} a join {} t on {} where a.pgupkeep_group = {}) to stdout (format binary)",
         source.place.rows(),
@@ -213,7 +238,8 @@ fn refuse(wanted: &Wanted, why: &str) -> JobError {
     JobError::Refused { fault: Fault::Statement, message }
 }
 
-/// foreign_key_violation, undefined_table, undefined_column: what the rows belong to has changed or is gone.
+/// foreign_key_violation, undefined_table, undefined_column, not_null_violation, insufficient_privilege: what the rows belong
+/// to has changed or is gone, or is not ours to write.
 fn explain(error: JobError, wanted: &Wanted) -> JobError {
     let code = match &error {
         JobError::Target(error) => error.sqlstate().map(str::to_owned),
@@ -223,8 +249,16 @@ fn explain(error: JobError, wanted: &Wanted) -> JobError {
         Some("23503") => {
             refuse(wanted, &format!("what its rows belong to is gone ({error}); its archived rows stay readable"))
         }
-        Some("42P01" | "42703") => {
+        Some("42P01" | "42703" | "23502") => {
             refuse(wanted, &format!("its table has changed since ({error}); its archived rows stay readable"))
+        }
+        Some("42501") => {
+            let tables = wanted.rule.definition.tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "{} of {} was not restored, and nothing has changed: {error}; GRANT SELECT, INSERT ON {tables} to the role",
+                wanted.group_key, wanted.rule.name
+            );
+            JobError::Refused { fault: Fault::Privilege, message }
         }
         _ => error,
     }
@@ -249,7 +283,10 @@ pub enum Selection {
 /// When they cannot be read, or the condition is not understood.
 pub async fn find(conn: &mut PgConnection, store: &Store, selection: &Selection) -> Result<Vec<Wanted>, JobError> {
     let (mut found, mut understood, mut not_understood) = (Vec::new(), false, None);
-    for rule in store.rules(conn).await? {
+    let mut rules = store.rules(conn).await?;
+    // Whoever left with the root comes back first: others' rows refer to it.
+    rules.sort_by_key(|rule| !rule.definition.leaves);
+    for rule in rules {
         let condition = match selection {
             Selection::Named(names) => {
                 let names = names.iter().map(literal).collect::<Vec<_>>().join(", ");

@@ -3,6 +3,7 @@
 mod bad_days;
 mod fidelity;
 mod generated;
+mod hidden;
 mod keep;
 mod rows;
 
