@@ -33,8 +33,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::{Cadence, CatchUp, Overlap, Window};
-use crate::jobs::JobSpec;
 use crate::jobs::context::Outfit;
+use crate::jobs::{Job as _, JobSpec};
 use crate::names::{EntryName, JobName, TargetName, WindowName};
 use crate::repository::Repositories;
 use crate::secret::Secret;
@@ -78,7 +78,9 @@ impl Config {
     /// What jobs may use outside the databases.
     pub fn outfit(&self) -> Outfit {
         let (repositories, search_path) = (self.repositories.clone(), self.search_path.clone());
-        Outfit { repositories, search_path, ..Outfit::default() }
+        let backups = self.jobs.values().filter(|job| job.spec.kind == crate::jobs::backup::Backup::KIND);
+        let backed_up = backups.flat_map(|job| job.targets.iter().cloned()).collect();
+        Outfit { repositories, search_path, backed_up, ..Outfit::default() }
     }
 }
 

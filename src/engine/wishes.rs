@@ -71,7 +71,7 @@ pub async fn once(shared: &Shared) -> Result<usize, LedgerError> {
 async fn is_asked(target: &Target, schema: &str) -> Result<bool, JobError> {
     let store = Store::new(schema);
     let mut conn = connect(&target.connection, "pgupkeep/wishes", Purpose::Short).await?;
-    Ok(store.exists(&mut conn).await? && !find(&mut conn, &store, &Selection::Asked).await?.is_empty())
+    Ok(store.exists(&mut conn).await? && !find(&mut conn, &store, None, &Selection::Asked).await?.is_empty())
 }
 
 fn spec(schema: &str) -> Option<JobSpec> {

@@ -26,6 +26,7 @@ use crate::lengths::CalendarSpan;
 /// # where: r.experiment_id = 7                 # or by a condition over the root's row `r`
 /// # between: { from: 2025-01-01T00:00:00Z, to: 2025-02-01T00:00:00Z }   # or by the last activity
 /// # asked: true                                # or what people have tagged for it in the application
+/// # rule: mlflow/metric_history                  # only what this rule has archived; default: whatever rule
 /// hold: 90days                                 # not archived again for so long
 /// schema: archive
 /// # "#;
@@ -47,6 +48,9 @@ pub struct ArchiveRestore {
     /// What people have asked for in the application.
     #[serde(default)]
     pub asked: bool,
+    /// Only what was archived by this rule, as `archive list` calls it; default: by whatever rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// For how long they are not archived again.
     #[serde(default = "hold")]
     pub hold: CalendarSpan,
@@ -97,14 +101,21 @@ impl ArchiveRestore {
         if self.asked {
             ways.push(Selection::Asked);
         }
+        if self.between.is_some_and(|between| between.from >= between.to) {
+            return Err(refused("between: the end is not after the beginning, so that nothing lies in it".to_owned()));
+        }
         match ways.len() {
             1 => Ok(ways.remove(0)),
-            _ => Err(JobError::Refused {
-                fault: Fault::Statement,
-                message: "say in exactly one way what is to be restored: groups, where, between or asked".to_owned(),
-            }),
+            _ => {
+                let message = "say in exactly one way what is to be restored: groups, where, between or asked";
+                Err(refused(message.to_owned()))
+            }
         }
     }
+}
+
+fn refused(message: String) -> JobError {
+    JobError::Refused { fault: Fault::Statement, message }
 }
 
 fn to_utc(at: jiff::Timestamp) -> DateTime<Utc> {
@@ -128,7 +139,8 @@ impl Job for ArchiveRestore {
             cx.note(format!("there is no archive in the schema {}", self.schema));
             return Ok(Vec::new());
         }
-        Ok(restore::find(conn, &store, &selection).await?.into_iter().map(Step).collect())
+        restore::check_names(conn, &store, &self.groups).await?;
+        Ok(restore::find(conn, &store, self.rule.as_deref(), &selection).await?.into_iter().map(Step).collect())
     }
 
     async fn perform(&self, step: &Step, cx: &mut Context) -> Result<StepReport, JobError> {

@@ -1,5 +1,6 @@
 //! What a job is given: a session to work in, a journal to write in, and the order to stop.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ pub struct Outfit {
     pub repositories: Repositories,
     /// Where programs are looked for, after the places that PostgreSQL's packages have.
     pub search_path: Vec<PathBuf>,
+    /// The targets that a backup job is configured for.
+    pub backed_up: BTreeSet<TargetName>,
     /// The binary of pgupkeep, which starts other programs so that they die with it.
     pub starter: PathBuf,
 }
@@ -96,7 +99,8 @@ pub struct Outfit {
 impl Default for Outfit {
     fn default() -> Self {
         let starter = crate::child::THIS_BINARY.into();
-        Self { repositories: Repositories::default(), search_path: Vec::new(), starter }
+        let (repositories, search_path, backed_up) = Default::default();
+        Self { repositories, search_path, backed_up, starter }
     }
 }
 

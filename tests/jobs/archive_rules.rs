@@ -188,7 +188,7 @@ async fn a_schema_that_is_not_known_stops_every_scope_before_anything_moves() {
 }
 
 /// A day ago and half a year ago, as MLflow's clients write them.
-const TIMES: &str = "create schema s;
+pub const TIMES: &str = "create schema s;
     create function s.ago(days int) returns bigint language sql as
       'select (extract(epoch from now() - make_interval(days => days)) * 1000)::bigint';
     create function s.run(id text, status text, days int, experiment int default 1) returns void language sql as $$

@@ -120,7 +120,12 @@ pub struct Workplace<'a> {
 impl<'a> Workplace<'a> {
     /// Two databases, the target's filled by `sql`; the jobs work as the superuser.
     pub async fn new(cluster: &'a Cluster, sql: &str) -> Self {
-        let (database, control) = (cluster.create_database().await, cluster.create_database().await);
+        Self::in_database(cluster, cluster.create_database().await, sql).await
+    }
+
+    /// The same with a database that is there already.
+    pub async fn in_database(cluster: &'a Cluster, database: String, sql: &str) -> Self {
+        let control = cluster.create_database().await;
         cluster.execute(&database, sql).await;
         let ledger = Ledger::new(&connection(&cluster.url(&control)), "pgupkeep/test").unwrap();
         ledger.migrate().await.unwrap();

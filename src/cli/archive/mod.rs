@@ -89,7 +89,7 @@ struct Reached {
 
 impl Place {
     async fn reach(&self, path: &Path) -> Result<Reached, Exit> {
-        let prepared = Prepared::load(path)?;
+        let prepared = Prepared::load_for_ledger(path)?;
         let target = find_target(&prepared, self.target.as_deref())?;
         let store = Store::new(&self.schema);
         let conn = connect(&target.connection, "pgupkeep/archive", Purpose::Work).await;
@@ -129,7 +129,9 @@ fn find_target<'a>(prepared: &'a Prepared, name: Option<&str>) -> Result<&'a Tar
 
 fn refuse(prepared: &Prepared, error: &JobError) -> Exit {
     prepared.complain(&error.to_string());
-    prepared.complain(error.fault().hint());
+    if !matches!(error, JobError::Refused { .. }) {
+        prepared.complain(error.fault().hint());
+    }
     Exit::of_fault(error.fault())
 }
 
@@ -158,7 +160,7 @@ async fn show(path: &Path, args: &Show) -> Result<Exit, Exit> {
     let Reached { prepared, store, mut conn } = args.place.reach(path).await?;
     let answer = async {
         let mut groups = Vec::new();
-        for wanted in finding::find(&mut conn, &store, &Selection::Named(args.groups.clone())).await? {
+        for wanted in finding::find(&mut conn, &store, None, &Selection::Named(args.groups.clone())).await? {
             let sources = finding::sources_of(&mut conn, &store, &wanted.rule).await?;
             let tables = verify::group_rows(&mut conn, &sources, wanted.group_id).await?;
             let tables = tables.into_iter().map(Into::into).collect();

@@ -16,6 +16,9 @@ use crate::names::JobName;
 pub(super) struct Restore {
     #[command(flatten)]
     which: Which,
+    /// Only what was archived by this rule, as `archive list` calls it.
+    #[arg(long)]
+    rule: Option<String>,
     /// For how long they are not archived again.
     #[arg(long, value_name = "SPAN", default_value = "90days")]
     hold: String,
@@ -60,6 +63,9 @@ fn spec(prepared: &Prepared, args: &Restore) -> Result<JobSpec, Exit> {
     let which = &args.which;
     if !which.groups.is_empty() {
         with.insert("groups".to_owned(), json!(which.groups));
+    }
+    if let Some(rule) = &args.rule {
+        with.insert("rule".to_owned(), text(rule));
     }
     if let Some(experiment) = which.experiment {
         with.insert("where".to_owned(), Value::from(format!("r.experiment_id = {experiment}")));

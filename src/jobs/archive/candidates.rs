@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 use super::catalogue::FACTS_LIMIT;
-use super::rule::{Chunks, PICKED, Part, Root, Rule};
+use super::rule::{Chunks, HELD, HeldWith, PICKED, Part, Root, Rule};
 use super::spec::Archive;
 use super::store::Store;
 use crate::jobs::context::JobError;
@@ -84,18 +84,30 @@ async fn look(rule: &Rule, spec: &Archive, conn: &mut PgConnection) -> Result<Ca
     Ok(Candidates { groups, pages, excluded })
 }
 
-/// The condition over `r` that its group is held, by this rule or another one about the same roots.
+/// The condition over `r` that its group is held, by this rule or another one about the same roots, or held with a group of
+/// another scope.
 pub(super) fn held(rule: &Rule, store: &Store) -> String {
-    let Root { table, group, .. } = &rule.root;
+    let Root { table, group, held_with, .. } = &rule.root;
     let root = serde_json::json!(table).to_string();
-    format!(
+    let own = format!(
         "exists (select 1 from {} g join {} u on u.rule_id = g.rule_id where g.group_key = {group} \
          and u.definition -> 'root' = {}::jsonb and u.definition ->> 'group' = {} and g.hold_until > clock_timestamp())",
         store.table("group_state"),
         store.table("rule"),
         literal(root),
         literal(group),
-    )
+    );
+    let others = held_with.iter().map(|HeldWith { rules, when }| {
+        let names = rules.iter().map(literal).collect::<Vec<_>>().join(", ");
+        let held = format!(
+            "select g.group_key from {} g join {} u on u.rule_id = g.rule_id where u.name in ({names}) \
+             and g.hold_until > clock_timestamp()",
+            store.table("group_state"),
+            store.table("rule"),
+        );
+        format!("coalesce(({}), false)", when.replace(HELD, &held))
+    });
+    format!("({})", std::iter::once(own).chain(others).collect::<Vec<_>>().join(" or "))
 }
 
 /// Counts the roots that have something to move and stay, by the first reason that holds.

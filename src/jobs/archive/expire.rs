@@ -7,6 +7,7 @@ use futures_util::TryStreamExt as _;
 use serde_json::json;
 use sqlx::PgConnection;
 
+use super::changes::affect_only;
 use super::spec::Archive;
 use super::step::ExpireStep;
 use super::store::{Source, Store, execute};
@@ -86,10 +87,18 @@ pub(super) async fn perform(
         Some(repository) => Some(begin(repository, step, cx).await?),
         None => None,
     };
+    let rules = store.rules(cx.reader().await?).await?;
+    let unmarks = rules.into_iter().find(|rule| rule.name == step.rule).map(|rule| rule.definition.unmarks);
+    let unmarks = unmarks.unwrap_or_default();
     let hold = vec![
         "begin".to_owned(),
         "set local search_path = pg_catalog, pg_temp".to_owned(),
         format!("select 1 from {} where {kept_of} order by group_id for update", store.table("group_state")),
+        "drop table if exists pg_temp.pgupkeep_restored".to_owned(),
+        format!(
+            "create temporary table pgupkeep_restored on commit drop as select group_key from {} where {kept_of}",
+            store.table("group_state")
+        ),
     ];
     let copies: Vec<String> = match &export {
         Some(_) => sources.iter().map(|source| copy_of(source, groups)).collect(),
@@ -98,9 +107,9 @@ pub(super) async fn perform(
     let mut delete: Vec<String> =
         sources.iter().map(|source| format!("delete from {} where {kept_of}", source.place.segments())).collect();
     delete.push(format!("delete from {} where {kept_of}", store.table("group_state")));
-    delete.push("commit".to_owned());
-    let script: Vec<&str> = hold.iter().chain(&copies).chain(&delete).map(String::as_str).collect();
-    let script = Statement::built(script.join(";\n"));
+    let commit = "commit".to_owned();
+    let script = hold.iter().chain(&copies).chain(&delete).chain(&unmarks).chain([&commit]);
+    let script = Statement::built(script.map(String::as_str).collect::<Vec<_>>().join(";\n"));
     let mut conn = cx.session.lend()?;
     let work = async {
         execute(&mut conn, &hold).await?;
@@ -115,6 +124,9 @@ pub(super) async fn perform(
             None => None,
         };
         execute(&mut conn, &delete).await?;
+        // What is gone for good is not said to be in the archive.
+        affect_only(&mut conn, &unmarks).await?;
+        execute(&mut conn, &[commit]).await?;
         Ok(written)
     };
     let done = cx.oversee(name, &script, work).await;

@@ -60,7 +60,7 @@ impl Place {
 }
 
 /// A name of at most 63 bytes with something before and after it.
-fn fitting(prefix: &str, name: &str, suffix: &str) -> Ident {
+pub(super) fn fitting(prefix: &str, name: &str, suffix: &str) -> Ident {
     let room = 63 - prefix.len() - suffix.len();
     let end = (0..=name.len().min(room)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
     Ident(format!("{prefix}{}{suffix}", &name[..end]))

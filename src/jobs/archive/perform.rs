@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
 use crate::jobs::drive::{self, End, Finish};
 use crate::jobs::reindex::{Rebuild, Reindex, room};
-use crate::jobs::vacuum::Vacuum;
+use crate::jobs::vacuum::{Vacuum, lock_holder};
 use crate::jobs::{Measures, StepReport};
 use crate::pg::connect::within;
 use crate::pg::statement::{Qualified, Statement};
@@ -61,6 +61,8 @@ async fn prepare(spec: &Archive, rule: &Rule, name: &str, cx: &mut Context) -> R
         for part in &rule.parts {
             let shape = Shape::read(&mut conn, part).await?;
             store.ensure_source(&mut conn, &shape).await?;
+            let access = store.access(&mut conn, &part.table).await?;
+            store::execute(&mut conn, &access).await?;
         }
         sqlx::raw_sql("commit").execute(&mut conn).await?;
         Ok(())
@@ -84,11 +86,15 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
             first: true,
         };
         loop {
+            if step.follows || totals.last.is_some() {
+                cx.pause(spec.pause_between.0).await?;
+            }
             way_is_free(spec, cx).await?;
             // The row of the last batch is closed by the step's own report, those before it here.
             if let Some(before) = totals.unsettled() {
                 cx.settle(name, &StepReport::Done(before)).await?;
             }
+            let worked = cx.session.pid;
             match one_batch(&moving, &chunk, bounds, name, cx).await {
                 Ok(moved) => {
                     let more = moved.more;
@@ -98,7 +104,8 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
                     }
                     bounds.first = false;
                 }
-                Err(error) if is_too_slow(&error) && cx.session.is_usable() => {
+                // Which rows of a chunk stay is remembered in the session, so another one cannot go on with a rest.
+                Err(error) if is_too_slow(&error) && (bounds.first || cx.session.pid == worked) => {
                     // The server stopped it at `batch_time`, and nothing was moved: less at a time, then.
                     let rows = bounds.rows.unwrap_or(step.most) / 2;
                     if rows < FEWEST_ROWS {
@@ -107,9 +114,9 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
                     tracing::info!(rows, batch_time = %spec.batch_time, "a batch took too long; the next ones are smaller");
                     bounds.rows = Some(rows);
                 }
+                Err(error) if is_locked(&error) => return Ok(totals.locked(holder_of(rule, cx).await?, spec)),
                 Err(error) => return Err(error),
             }
-            cx.pause(spec.pause_between.0).await?;
         }
     }
     Ok(totals.report(step))
@@ -134,6 +141,21 @@ fn is_too_slow(error: &JobError) -> bool {
     matches!(error, JobError::Target(error) if error.sqlstate() == Some("57014"))
 }
 
+/// lock_not_available: by `lock_timeout`.
+fn is_locked(error: &JobError) -> bool {
+    matches!(error, JobError::Target(error) if error.sqlstate() == Some("55P03"))
+}
+
+/// Who has locked one of the rule's tables.
+async fn holder_of(rule: &Rule, cx: &mut Context) -> Result<String, JobError> {
+    for part in &rule.parts {
+        if let Some(holder) = lock_holder(cx, part.oid).await? {
+            return Ok(format!("{}: {holder}", part.table));
+        }
+    }
+    Ok("somebody who has gone meanwhile".to_owned())
+}
+
 /// The shape and the place of each part's table, as the archive knows them.
 async fn known_sources(store: &Store, rule: &Rule, cx: &mut Context) -> Result<Vec<(Shape, Place)>, JobError> {
     let mut sources = Vec::new();
@@ -141,13 +163,19 @@ async fn known_sources(store: &Store, rule: &Rule, cx: &mut Context) -> Result<V
     for part in &rule.parts {
         let shape = Shape::read(conn, part).await?;
         let known = store.sources(conn, Some(&part.table)).await?;
+        let is_known = known.iter().any(|source| source.current);
         let found = known.into_iter().find(|source| source.current && source.shape == shape);
         let place = found.map(|source| source.place).ok_or_else(|| JobError::Refused {
             fault: Fault::Locked,
-            message: format!(
-                "{} was altered since the plan was made; nothing was moved, and the next attempt plans anew",
-                part.table
-            ),
+            message: if is_known {
+                format!(
+                    "{} was altered since the plan was made, or its place in the archive could not be made anew; nothing was \
+                     moved, and the next attempt plans again",
+                    part.table
+                )
+            } else {
+                format!("there is no place for {} in the archive, since making it failed; nothing was moved", part.table)
+            },
         })?;
         sources.push((shape, place));
     }
@@ -234,6 +262,16 @@ impl Totals {
         let detail = json!({ "rows": rows, "wal_bytes": moved.wal_bytes, "proven": moved.total() > 0 });
         let total = i64::try_from(moved.total()).ok();
         Measures { rows: total, detail: Some(detail), ..Measures::default() }
+    }
+
+    /// What is said when a table was locked for longer than is waited for.
+    fn locked(&mut self, holder: String, spec: &Archive) -> StepReport {
+        let reason = format!(
+            "a table was locked for longer than lock_wait ({}): {holder}; the rest was left as it is for the next attempt",
+            spec.lock_wait
+        );
+        let measures = self.unsettled().unwrap_or_default();
+        StepReport::NotDone { reason, fault: Fault::Locked, measures }
     }
 
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a figure for people")]

@@ -14,8 +14,10 @@ use super::step::{self, Expected, MoveStep, ReportStep, Sizes, Step};
 use super::store::Store;
 use super::{backup, expire};
 use crate::amounts::rough_size;
+use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
 use crate::pg::connect::within;
+use crate::pg::statement::Ident;
 
 const FACTS_LIMIT: Duration = Duration::from_secs(20);
 /// Bytes of WAL for a row that moves, with the VACUUM that follows. Measured: docs/benchmarks.md, `archive`.
@@ -47,10 +49,12 @@ pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, 
     let measured = measure(&rule, cx).await?;
     let moves = decide(spec, &rule, found, &measured);
     if !moves.is_empty() {
+        check_rights(exists, cx).await?;
         backup::require(spec, cx).await?;
-        if !exists || !has_places(&store, &rule, cx).await? {
-            steps.push(Step::Prepare { rule: Arc::clone(&rule), schema: spec.schema.clone() });
-        }
+    }
+    let lacks = if exists { lacks_something(&store, &rule, cx).await? } else { Lacks::Places };
+    if lacks == Lacks::Readers || lacks == Lacks::Places && !moves.is_empty() {
+        steps.push(Step::Prepare { rule: Arc::clone(&rule), schema: spec.schema.clone() });
     }
     // An earlier attempt at this run may have moved rows and died before what follows.
     let moved_before = exists && has_moved(&store, cx).await?;
@@ -141,6 +145,7 @@ pub(super) fn decide(spec: &Archive, rule: &Arc<Rule>, found: Candidates, measur
         rule: Arc::clone(rule),
         chunk,
         expected: expected(rows, &chunk_size(rows, measured)),
+        follows: false,
         most,
     };
     let mut steps = Vec::new();
@@ -163,6 +168,7 @@ pub(super) fn decide(spec: &Archive, rule: &Arc<Rule>, found: Candidates, measur
             .into_iter()
             .map(|pages| step(Chunk::Pages(pages.from, pages.to), u64::try_from(pages.rows).unwrap_or_default())),
     );
+    steps.iter_mut().skip(1).for_each(|step| step.follows = true);
     steps
 }
 
@@ -193,17 +199,48 @@ fn tell(moves: &[MoveStep], rows: u64, cx: &mut Context) {
     ));
 }
 
-/// Whether the archive has a place for each of the rule's tables in its present shape.
-async fn has_places(store: &Store, rule: &Rule, cx: &mut Context) -> Result<bool, JobError> {
+/// What the archive lacks before rows can move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lacks {
+    Nothing,
+    /// A table has a place, and other readers than its archived rows.
+    Readers,
+    /// A table has no place in its present shape.
+    Places,
+}
+
+async fn lacks_something(store: &Store, rule: &Rule, cx: &mut Context) -> Result<Lacks, JobError> {
     let conn = cx.reader().await?;
+    let mut lacks = Lacks::Nothing;
     for part in &rule.parts {
         let shape = Shape::read(conn, part).await?;
         let known = store.sources(conn, Some(&part.table)).await?;
         if !known.iter().any(|source| source.current && source.shape == shape) {
-            return Ok(false);
+            return Ok(Lacks::Places);
+        }
+        if !store.access(conn, &part.table).await?.is_empty() {
+            lacks = Lacks::Readers;
         }
     }
-    Ok(true)
+    Ok(lacks)
+}
+
+/// Refuses where the archive could not be made, or a batch not be begun, and names the GRANT.
+async fn check_rights(exists: bool, cx: &mut Context) -> Result<(), JobError> {
+    let query = sqlx::query_as::<_, (bool, bool, String, String)>(include_str!("../sql/read_archive_rights.sql"));
+    let (create, temporary, role, database) = within(FACTS_LIMIT, query.fetch_one(cx.reader().await?)).await?;
+    let needed = [(create || exists, "CREATE"), (temporary, "TEMPORARY")];
+    let missing: Vec<&str> = needed.iter().filter(|(given, _)| !given).map(|(_, name)| *name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "rights are missing on the database: GRANT {} ON DATABASE {} TO {}; nothing was touched",
+        missing.join(", "),
+        Ident(database),
+        Ident(role)
+    );
+    Err(JobError::Refused { fault: Fault::Privilege, message })
 }
 
 /// Whether this very run has moved rows already.

@@ -157,6 +157,9 @@ pub struct Scope {
     pub refuses: Vec<RefusalModel>,
     /// Names of reasons, in the order in which the first one counts.
     pub stays: Vec<String>,
+    /// Holds on groups of other scopes that keep a root of this one as well.
+    #[serde(default)]
+    pub held_with: Vec<HeldWithModel>,
     /// `table.column`s outside the scope that refer to moving rows, and that a reason looks after.
     #[serde(default)]
     pub guarded: Vec<String>,
@@ -192,6 +195,16 @@ pub struct RootModel {
     pub chunks: Chunks,
     /// Whether they leave.
     pub leaves: bool,
+}
+
+/// A hold on groups of other scopes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldWithModel {
+    /// The scopes.
+    pub scopes: Vec<String>,
+    /// Condition over `r`; `{held}` is a SELECT of the keys of their held groups.
+    pub when: String,
 }
 
 /// What stops a whole scope.
@@ -352,6 +365,11 @@ impl Preset {
             let at = format!("scopes.{name}");
             if let Some(reason) = unknown(&scope.stays) {
                 return Err(format!("{at}.stays: there is no reason `{reason}`"));
+            }
+            if let Some(other) =
+                scope.held_with.iter().flat_map(|with| &with.scopes).find(|it| !self.scopes.contains_key(*it))
+            {
+                return Err(format!("{at}.held_with: there is no scope `{other}`"));
             }
             if !self.knows(&scope.root.table) {
                 return Err(format!("{at}.root: the table {} is nowhere described", scope.root.table));

@@ -277,16 +277,40 @@ pub enum Selection {
     Asked,
 }
 
+/// The rules by which something was archived, or the one of that name, in the order in which their groups come back:
+/// whoever leaves with the root before those whose rows refer to it.
+///
+/// # Errors
+/// When they cannot be read, or there is none of that name.
+async fn rules(conn: &mut PgConnection, store: &Store, name: Option<&str>) -> Result<Vec<KnownRule>, JobError> {
+    let mut rules = store.rules(conn).await?;
+    let restores = |table: &Qualified| rules.iter().any(|rule| rule.definition.tables.contains(table));
+    let refers = |rule: &KnownRule| !rule.definition.leaves && restores(&rule.definition.root);
+    let later: Vec<i64> = rules.iter().filter(|rule| refers(rule)).map(|rule| rule.rule_id).collect();
+    if let Some(name) = name {
+        let names = rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>().join(", ");
+        rules.retain(|rule| rule.name == name);
+        if rules.is_empty() {
+            let message = format!("nothing was archived by a rule {name:?}; there are {names}");
+            return Err(JobError::Refused { fault: Fault::Statement, message });
+        }
+    }
+    rules.sort_by_key(|rule| later.contains(&rule.rule_id));
+    Ok(rules)
+}
+
 /// The groups that are meant and have rows in the archive.
 ///
 /// # Errors
-/// When they cannot be read, or the condition is not understood.
-pub async fn find(conn: &mut PgConnection, store: &Store, selection: &Selection) -> Result<Vec<Wanted>, JobError> {
+/// When they cannot be read, there is no such rule, or the condition is not understood.
+pub async fn find(
+    conn: &mut PgConnection,
+    store: &Store,
+    rule: Option<&str>,
+    selection: &Selection,
+) -> Result<Vec<Wanted>, JobError> {
     let (mut found, mut understood, mut not_understood) = (Vec::new(), false, None);
-    let mut rules = store.rules(conn).await?;
-    // Whoever left with the root comes back first: others' rows refer to it.
-    rules.sort_by_key(|rule| !rule.definition.leaves);
-    for rule in rules {
+    for rule in rules(conn, store, rule).await? {
         let condition = match selection {
             Selection::Named(names) => {
                 let names = names.iter().map(literal).collect::<Vec<_>>().join(", ");
@@ -319,8 +343,10 @@ pub async fn find(conn: &mut PgConnection, store: &Store, selection: &Selection)
                 let wanted = |(group_id, group_key, rows)| Wanted { rule: rule.clone(), group_id, group_key, rows };
                 found.extend(rows.into_iter().map(wanted));
             }
-            // undefined_column: the condition is about another rule's root.
-            Err(error) if error.sqlstate() == Some("42703") => not_understood = Some(error),
+            // undefined_column, wrong types: the condition is about another rule's root.
+            Err(error) if matches!(error.sqlstate(), Some("42703" | "42883" | "42804" | "22P02")) => {
+                not_understood = Some(error);
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -328,6 +354,24 @@ pub async fn find(conn: &mut PgConnection, store: &Store, selection: &Selection)
         return Err(error.into());
     }
     Ok(found)
+}
+
+/// Refuses a group that was never archived; one that was restored since is known.
+///
+/// # Errors
+/// When there is one, or the catalogue cannot be read.
+pub async fn check_names(conn: &mut PgConnection, store: &Store, names: &[String]) -> Result<(), JobError> {
+    let statement = Statement::built(format!(
+        "select n from unnest($1::text[]) n where not exists (select 1 from {} g where g.group_key = n) limit 1",
+        store.table("group_state")
+    ));
+    match sqlx::query_scalar::<_, String>(statement.to_sql()).bind(names).fetch_optional(conn).await? {
+        None => Ok(()),
+        Some(name) => Err(JobError::Refused {
+            fault: Fault::Statement,
+            message: format!("the archive knows no group {name:?}; nothing was restored (`pgupkeep archive list`)"),
+        }),
+    }
 }
 
 /// Where a rule's roots can be read: in the archive where they leave, live or archived by another rule where they stay.

@@ -69,12 +69,26 @@ pub struct Root {
     pub fenced: String,
     /// The reasons to stay that `eligible` is the absence of, in the order in which the first one counts.
     pub reasons: Vec<Reason>,
+    /// Holds on groups of other rules that keep a root as well.
+    pub held_with: Vec<HeldWith>,
     /// `timestamptz` over `r`: when something last happened to it.
     pub activity: String,
     /// How the roots are gone through.
     pub chunks: Chunks,
     /// Whether the root itself leaves; then it is the last of the parts.
     pub leaves: bool,
+}
+
+/// What stands in [`HeldWith::when`] for the SELECT of the keys of the held groups.
+pub const HELD: &str = "pgupkeep_held_groups";
+
+/// A hold on groups of other rules that keeps a root as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldWith {
+    /// The names of the rules.
+    pub rules: Vec<String>,
+    /// Condition over `r`, with [`HELD`] in it.
+    pub when: String,
 }
 
 /// A reason to stay.

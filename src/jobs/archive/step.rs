@@ -40,6 +40,8 @@ pub struct MoveStep {
     pub chunk: Chunk,
     /// What is expected.
     pub expected: Expected,
+    /// Whether it follows another one, after a rest.
+    pub follows: bool,
     /// How many rows one transaction may move; fewer than the job says where rows are wide.
     pub most: u64,
 }

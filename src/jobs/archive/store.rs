@@ -12,7 +12,7 @@ use sqlx::postgres::types::Oid;
 use uuid::Uuid;
 
 use super::digest::Digest;
-use super::layout::{self, Place};
+use super::layout::{self, Place, fitting};
 use super::rule::Part;
 use super::shape::{Column, Shape};
 use crate::fault::Fault;
@@ -155,6 +155,11 @@ impl Store {
                 ("ordered_by", "text[] not null", "The columns by which the rows of a series are in order."),
                 ("format", "integer not null", "The version of the segments' form."),
                 ("current", "boolean not null default true", "Whether rows are still archived in this shape."),
+                (
+                    "readers",
+                    "text[] not null default '{}'",
+                    "Whom pgupkeep has let read its archived rows, as the table does.",
+                ),
                 ("created_at", "timestamptz not null default clock_timestamp()", "Since when it is known."),
             ],
             "",
@@ -285,37 +290,66 @@ impl Store {
         let older = known.into_iter().map(|source| (source.place, source.shape)).collect::<Vec<_>>();
         let mut statements = layout::create(&place, shape, lz4);
         statements.extend(layout::show(&place, shape, &older));
-        statements.extend(self.grants(conn, &place, shape).await?);
         execute(conn, &statements).await?;
         Ok(place)
     }
 
-    /// A name for a table's view: its own, or with its schema where that is taken by a table of another schema.
+    /// A name for a table's view, so that neither it nor what is named after it is taken: the table's own, with its
+    /// schema, or with a number.
     async fn free_view(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Ident, JobError> {
-        let taken = self.sources(conn, None).await?;
-        let is_free = |name: &str| taken.iter().all(|source| source.place.view.0 != name);
-        let candidates = [table.name.0.clone(), format!("{}_{}", table.schema.0, table.name.0)];
-        let numbered = (2..).map(|nth| format!("{}_{nth}", table.name.0));
-        let shorter = |name: String| {
-            let end = (0..=name.len().min(63)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-            name[..end].to_owned()
-        };
-        let free = candidates.into_iter().map(shorter).chain(numbered).find(|name| is_free(name));
-        Ok(Ident(free.unwrap_or_else(|| table.name.0.clone())))
+        let own = &table.name.0;
+        let with_schema = format!("{}_{own}", table.schema.0);
+        let numbered = (2..100).map(|nth| fitting("", own, &format!("_{nth}")));
+        for view in [fitting("", own, ""), fitting("", &with_schema, "")].into_iter().chain(numbered) {
+            let place = Place { schema: self.schema.clone(), source_id: 0, view };
+            let names = [place.shown(), place.all(), place.of()].map(|name| name.name.0);
+            let query = sqlx::query_scalar::<_, String>(include_str!("../sql/find_taken_names.sql"));
+            let query = query.bind(&self.schema.0).bind(&names[..]);
+            if within(CATALOGUE_LIMIT, query.fetch_all(&mut *conn)).await?.is_empty() {
+                return Ok(place.view);
+            }
+        }
+        Err(JobError::Refused {
+            fault: Fault::Statement,
+            message: format!("the schema {} has no name free for a view of {table}; nothing was made", self.schema),
+        })
     }
 
-    /// Whoever may read the table may read its archived rows.
-    async fn grants(&self, conn: &mut PgConnection, place: &Place, shape: &Shape) -> Result<Vec<String>, JobError> {
-        let query = sqlx::query_scalar::<_, Option<String>>(include_str!("../sql/read_readers.sql"));
-        let readers = within(CATALOGUE_LIMIT, query.bind(shape.table.to_string()).fetch_all(conn)).await?;
-        let grants = readers.into_iter().flat_map(|reader| {
-            let reader = reader.map_or_else(|| "public".to_owned(), |name| Ident(name).to_string());
-            [
-                format!("grant usage on schema {}, {} to {reader}", self.schema, self.store),
-                format!("grant select on {}, {}, {} to {reader}", place.shown(), place.rows(), place.all()),
-            ]
-        });
-        Ok(grants.collect())
+    /// Whoever may read the table may read its archived rows: what has to be granted and revoked for that. What others
+    /// have granted is left alone.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn access(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Vec<String>, JobError> {
+        let Some(current) = self.sources(conn, Some(table)).await?.into_iter().find(|source| source.current) else {
+            return Ok(Vec::new());
+        };
+        let query = sqlx::query_scalar::<_, String>(include_str!("../sql/read_readers.sql")).bind(table.to_string());
+        let readers = within(CATALOGUE_LIMIT, query.fetch_all(&mut *conn)).await?;
+        let place = &current.place;
+        let Self { schema, store } = self;
+        let granted = Statement::built(format!("select readers from {} where source_id = $1", self.table("source")));
+        let query = sqlx::query_scalar::<_, Vec<String>>(granted.to_sql()).bind(place.source_id);
+        let granted = within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?;
+        if granted == readers {
+            return Ok(Vec::new());
+        }
+        let role = |name: &String| if name == "public" { name.clone() } else { Ident(name.clone()).to_string() };
+        let views = format!("{}, {}, {}", place.shown(), place.rows(), place.all());
+        let lost = granted.iter().filter(|name| !readers.contains(name));
+        let mut statements: Vec<String> =
+            lost.map(|name| format!("revoke select on {views} from {}", role(name))).collect();
+        for name in &readers {
+            statements.push(format!("grant usage on schema {schema}, {store} to {}", role(name)));
+            statements.push(format!("grant select on {views} to {}", role(name)));
+        }
+        let names = readers.iter().map(literal).collect::<Vec<_>>().join(", ");
+        statements.push(format!(
+            "update {} set readers = array[{names}]::text[] where source_id = {}",
+            self.table("source"),
+            place.source_id
+        ));
+        Ok(statements)
     }
 
     /// The number of a rule; what a restore has to know of it is written down.

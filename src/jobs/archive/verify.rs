@@ -6,10 +6,12 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::digest::Digest;
+use super::layout::has_bounds;
 use super::mover::read_digests;
 use super::store::{Source, Store};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
+use crate::pg::PgError;
 use crate::pg::statement::Statement;
 
 /// What was found of one table.
@@ -79,8 +81,33 @@ pub async fn verify(conn: &mut PgConnection, source: &Source, groups: Groups<'_>
             Err(error) if error.fault() == Fault::Unreachable => return Err(error),
             Err(error) => verified.damaged.push(format!("batch {batch} cannot be read: {error}")),
         }
+        verified.damaged.extend(hidden(conn, source, batch, &shown_of).await?);
     }
     Ok(verified)
+}
+
+/// The segments with rows of which their own bounds would let a reader know nothing.
+async fn hidden(conn: &mut PgConnection, source: &Source, batch: i64, shown_of: &str) -> Result<Vec<String>, JobError> {
+    let Some(key) = source.shape.series.first().map(|nth| &source.shape.columns[*nth]).filter(|key| has_bounds(key))
+    else {
+        return Ok(Vec::new());
+    };
+    let key = &key.name;
+    let statement = Statement::built(format!(
+        "select a.pgupkeep_no, count(*) from {} a where a.pgupkeep_batch = {batch} and {shown_of} and a.{key} is not null \
+         and not coalesce(a.pgupkeep_lo <= a.{key}::text and a.pgupkeep_hi >= a.{key}::text \
+         and (a.pgupkeep_series is null or a.pgupkeep_series = a.{key}), false) group by 1 order by 1",
+        source.place.rows()
+    ));
+    match sqlx::query_as::<_, (i32, i64)>(statement.to_sql()).fetch_all(conn).await.map_err(PgError::from) {
+        Ok(found) => Ok(found
+            .into_iter()
+            .map(|(no, rows)| format!("segment {no} of batch {batch} hides {rows} rows from readers of a series"))
+            .collect()),
+        Err(error) if error.fault() == Fault::Unreachable => Err(error.into()),
+        // Told already, by what cannot be read.
+        Err(_) => Ok(Vec::new()),
+    }
 }
 
 /// The groups whose segments hold another number of rows than the catalogue says: a segment that is gone leaves no digest.

@@ -5,7 +5,9 @@ mod fidelity;
 mod generated;
 mod hidden;
 mod keep;
+mod readers;
 mod rows;
+mod scopes;
 
 use serde_json::{Value, json};
 

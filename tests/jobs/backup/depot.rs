@@ -62,7 +62,7 @@ impl Depot {
     /// What a job needs to work here.
     pub fn outfit(&self) -> Outfit {
         let starter = env!("CARGO_BIN_EXE_pgupkeep").into();
-        Outfit { repositories: self.repositories(), search_path: Vec::new(), starter }
+        Outfit { repositories: self.repositories(), starter, ..Outfit::default() }
     }
 
     /// A `backup` job that uses this repository and these tools.

@@ -7,6 +7,10 @@ use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::statement::Ident;
 
+/// What the archive's views for rows call columns of their own.
+const RESERVED: [&str; 6] =
+    ["pgupkeep_batch", "pgupkeep_no", "pgupkeep_group", "pgupkeep_lo", "pgupkeep_hi", "pgupkeep_series"];
+
 /// What is done to a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
@@ -47,6 +51,9 @@ pub(super) fn check_ordinary(table: &TableFacts) -> Result<(), JobError> {
             "row-level security hides rows of {name} from us, so nobody could tell whether everything moved; let its \
              owner or a role with BYPASSRLS do the work (ALTER ROLE {role} BYPASSRLS)"
         )));
+    }
+    if let Some(column) = table.columns.iter().find(|column| RESERVED.contains(&column.name.as_str())) {
+        return Err(refused(format!("{name} has a column {}, which is a name of the archive's own", column.name)));
     }
     if let Some(rule) = table.delete_rules.first() {
         return Err(refused(format!(

@@ -8,7 +8,7 @@ use sqlx::postgres::types::Oid;
 use super::super::catalogue::{FACTS_LIMIT, TableFacts, find_schemas, find_tables, read_foreign_keys, read_tables};
 use super::super::graph::{ForeignKey, out_of_order, uncovered};
 use super::super::preset::{Expansion, Fence, PartModel, Preset, PresetError, ReasonModel, Scope, Unless};
-use super::super::rule::{Part, Reason, Root, Rule};
+use super::super::rule::{HELD, HeldWith, Part, Reason, Root, Rule};
 use super::super::spec::{Archive, RegisteredModels};
 use super::checks::{Use, check_ordinary, check_rights, warn_of, warn_of_publications, warn_of_scan};
 use super::{Moment, instant, lock, refused, using};
@@ -204,6 +204,7 @@ impl Ground<'_> {
     fn value(&self, name: &str) -> Option<Expansion> {
         let moment = self.moment;
         let sql = match name {
+            "held" => HELD.to_owned(),
             "now" => instant(&moment.now),
             "now_ms" => moment.now_ms.to_string(),
             "cutoff" => instant(&moment.cutoff),
@@ -289,10 +290,19 @@ impl Ground<'_> {
             eligible: eligible.join("\n AND "),
             fenced: fenced.join("\n AND "),
             reasons,
+            held_with: self.held_with()?,
             activity: self.expand(&model.activity)?,
             chunks: model.chunks,
             leaves: model.leaves,
         })
+    }
+
+    fn held_with(&self) -> Result<Vec<HeldWith>, JobError> {
+        let with = self.scope.held_with.iter().map(|model| {
+            let rules = model.scopes.iter().map(|scope| format!("{}/{scope}", self.preset.name)).collect();
+            Ok(HeldWith { rules, when: self.expand(&model.when)? })
+        });
+        with.collect()
     }
 
     /// The condition that a root has rows in one of the parts that tell.

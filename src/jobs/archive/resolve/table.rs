@@ -159,6 +159,7 @@ fn root_of(
         fenced: eligible.clone(),
         eligible,
         reasons,
+        held_with: Vec::new(),
         activity,
         chunks: Chunks::Pages,
         leaves: true,

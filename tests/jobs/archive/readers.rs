@@ -1,0 +1,117 @@
+//! Who may read archived rows, under which names they are read, and what the role of an archival has to be allowed.
+
+use serde_json::json;
+use sqlx::Executor as _;
+
+use super::super::workplace::{QUIET, Workplace};
+use super::archive;
+use super::bad_days::{EVENTS, events};
+use crate::support::{Cluster, one_major};
+
+const SUITE: &str = "jobs::archive::readers";
+
+fn table(name: &str) -> pgupkeep::jobs::JobSpec {
+    archive(json!({ "table": format!("public.{name}"), "age": "at", "older_than": "300days" }))
+}
+
+async fn may_read(place: &Workplace<'_>, role: &str, what: &str) -> bool {
+    let mut session = place.session().await;
+    session.execute(sqlx::AssertSqlSafe(format!("set role {role}"))).await.unwrap();
+    session.execute(sqlx::AssertSqlSafe(format!("select count(*) from {what}"))).await.is_ok()
+}
+
+#[tokio::test]
+async fn whoever_may_read_the_table_may_read_its_archived_rows_and_nobody_else() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    cluster.execute("postgres", "create role early; create role late; create role guest").await;
+    place.execute("grant select on t to early").await;
+    place.run(&events(json!({}))).await.succeeded();
+    // What the application's owner has granted by hand is not ours to take away.
+    place.execute("grant usage on schema archive to guest; grant select on archive.t to guest").await;
+    assert_eq!(place.plan(&events(json!({}))).await, Vec::<String>::new());
+    let seen = async || {
+        let mut seen = Vec::new();
+        for role in ["early", "late", "guest"] {
+            seen.push((may_read(&place, role, "archive.t").await, may_read(&place, role, "archive.all_t").await));
+        }
+        seen
+    };
+    assert_eq!(seen().await, [(true, true), (false, false), (true, false)]);
+    place.execute("revoke select on t from early; grant select on t to late").await;
+    // There is nothing to move, but something to set right; and then nothing.
+    place.run(&events(json!({}))).await.succeeded();
+    assert_eq!(seen().await, [(false, false), (true, true), (true, false)]);
+    assert_eq!(place.plan(&events(json!({}))).await, Vec::<String>::new());
+    // Policies hold for the table only, so whoever they are for does not read the archive.
+    place.execute("alter table t enable row level security; create policy p on t using (id > 800)").await;
+    place.run(&events(json!({}))).await.succeeded();
+    assert_eq!(seen().await, [(false, false), (false, false), (true, false)]);
+}
+
+#[tokio::test]
+async fn no_view_of_somebody_else_is_replaced_and_no_two_tables_share_one() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let long = "x".repeat(62);
+    let tables = ["yy", "all_yy", "zz", "all_zz", "tt", "taken", &format!("{long}a"), &format!("{long}b")];
+    let mut sql = "create schema archive; create view archive.all_tt as select 'mine' as whose;
+                   create table archive.taken (whose text);"
+        .to_owned();
+    for (nth, name) in tables.iter().enumerate() {
+        sql += &format!(
+            "create table {name} as select i as id, now() - make_interval(days => 900) as at from generate_series(1, {}) i;
+             alter table {name} add primary key (id);",
+            nth + 1
+        );
+    }
+    let place = Workplace::new(&cluster, &sql).await;
+    for name in ["yy", "all_yy", "all_zz", "zz", "tt", "taken", &format!("{long}a"), &format!("{long}b")] {
+        place.run(&table(name)).await.succeeded();
+    }
+    assert_eq!(place.ask("select whose from archive.all_tt").await, "mine");
+    assert_eq!(place.ask("select count(*) from archive.taken").await, "0");
+    for (nth, name) in tables.iter().enumerate() {
+        let view = format!("select view_name from archive_store.source where table_name = '{name}'");
+        let view = place.ask(&view).await;
+        let count = format!("select count(*) from archive.{view}");
+        assert_eq!(place.ask(&count).await, (nth + 1).to_string(), "{name} is shown as {view}");
+    }
+    let views = place.ask("select count(distinct view_name) from archive_store.source").await;
+    assert_eq!(views, tables.len().to_string());
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_make_an_archive_is_told_the_grant_before_anything_is_touched() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    cluster.execute("postgres", "create role keeper login").await;
+    let place = Workplace::new(&cluster, EVENTS).await.working_as("keeper");
+    let database = place.database.clone();
+    place.execute(&format!("revoke temporary on database {database} from public")).await;
+    place.execute("grant select, update, delete on t to keeper").await;
+    for grant in ["CREATE, TEMPORARY", "TEMPORARY"] {
+        let told = format!("{:?}", place.run(&events(json!({}))).await.finish).replace('\\', "");
+        assert!(told.contains(&format!("GRANT {grant} ON DATABASE \"{database}\" TO \"keeper\"")), "{told}");
+        let first = grant.split(", ").next().unwrap();
+        place.execute(&format!("grant {first} on database {database} to keeper")).await;
+    }
+    place.run(&events(json!({}))).await.succeeded();
+    // And back: the right that only a restore needs is named when it is missing.
+    let told = format!("{:?}", place.run(&super::restore_all()).await.finish).replace('\\', "");
+    assert!(told.contains("GRANT SELECT, INSERT ON \"public\".\"t\""), "{told}");
+    place.execute("grant insert on t to keeper").await;
+    place.run(&super::restore_all()).await.succeeded();
+    assert_eq!(place.ask("select count(*) from t").await, "900");
+}
+
+#[tokio::test]
+async fn a_column_that_is_called_as_one_of_ours_is_refused_beforehand() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, &format!("{EVENTS}; alter table t add pgupkeep_batch int")).await;
+    let told = format!("{:?}", place.run(&events(json!({}))).await.finish);
+    assert!(told.contains("public.t has a column pgupkeep_batch"), "{told}");
+    assert_eq!(place.ask("select to_regnamespace('archive') is null").await, "true");
+}

@@ -1,0 +1,110 @@
+//! What several scopes of MLflow have archived of the same run comes back together, and a hold of one is respected by all.
+
+use serde_json::json;
+
+use super::super::archive_rules::TIMES;
+use super::super::workplace::{QUIET, Workplace};
+use super::{archive, archived_rows, restore};
+use crate::support::{Cluster, mlflows, one_major};
+
+const SUITE: &str = "jobs::archive::scopes";
+
+fn scope(name: &str) -> pgupkeep::jobs::JobSpec {
+    archive(json!({ "preset": "mlflow", "scope": name, "older_than": "90days" }))
+}
+
+const POINTS: &str = "select count(*) from public.metrics";
+
+#[tokio::test]
+async fn a_run_that_two_scopes_have_archived_is_restored_whole() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    for mlflow in mlflows(SUITE) {
+        for whole in ["runs", "experiments"] {
+            let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+            place.execute("select s.run('x', 'FINISHED', 200), s.run('y', 'FINISHED', 300)").await;
+            place.run(&scope("metric_history")).await.succeeded();
+            assert_eq!(place.ask(POINTS).await, "0");
+            place.run(&scope(whole)).await.succeeded();
+            assert_eq!(place.ask("select count(*) from public.runs").await, "0");
+            // By a condition over whichever root fits, both at once.
+            place.run(&restore(json!({ "where": "r.experiment_id = 1" }))).await.succeeded();
+            assert_eq!(place.ask(POINTS).await, "20", "{whole} of {}", mlflow.version);
+            assert_eq!(place.ask("select count(*) from public.runs").await, "2");
+            assert_eq!(place.ask("select count(*) from public.tags where key like 'pgupkeep%'").await, "0");
+            assert_eq!(archived_rows(&place).await, "0");
+            for name in ["metric_history", "runs", "experiments"] {
+                assert_eq!(place.plan(&scope(name)).await, Vec::<String>::new(), "{name} after {whole}: it is held");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hold_of_one_scope_is_respected_by_the_others() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    for mlflow in mlflows(SUITE) {
+        let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+        place.execute("select s.run('x', 'FINISHED', 200, 1), s.run('y', 'FINISHED', 300, 2)").await;
+        place.run(&scope("experiments")).await.succeeded();
+        place.run(&restore(json!({ "groups": ["1"] }))).await.succeeded();
+        for name in ["metric_history", "runs"] {
+            assert_eq!(place.plan(&scope(name)).await, Vec::<String>::new(), "{name}: the run's experiment is held");
+        }
+        place.execute("select s.run('z', 'FINISHED', 300, 3), s.run('w', 'FINISHED', 300, 4)").await;
+        place.run(&scope("metric_history")).await.succeeded();
+        place.run(&restore(json!({ "groups": ["z"] }))).await.succeeded();
+        place.run(&scope("experiments")).await.succeeded();
+        let left = "select string_agg(run_uuid, ',' order by run_uuid) from public.runs";
+        assert_eq!(place.ask(left).await, "x,z", "the experiments of held runs stay");
+        assert_eq!(place.ask(POINTS).await, "20");
+    }
+}
+
+#[tokio::test]
+async fn what_a_restore_is_asked_for_is_looked_at_first() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    place.execute("select s.run('x', 'FINISHED', 200), s.run('y', 'FINISHED', 300)").await;
+    for name in ["metric_history", "runs"] {
+        place.run(&scope(name)).await.succeeded();
+    }
+    let archived = archived_rows(&place).await;
+    let now = jiff::Timestamp::now();
+    for (with, words) in [
+        (json!({ "groups": ["x", "nobody"] }), "the archive knows no group"),
+        (json!({ "groups": ["x"], "rule": "mlflow/run" }), "there are mlflow/metric_history, mlflow/runs"),
+        (json!({ "between": { "from": now, "to": now } }), "the end is not after the beginning"),
+        (json!({ "groups": ["x"], "where": "true" }), "in exactly one way"),
+    ] {
+        let went = format!("{:?}", place.run(&restore(with.clone())).await.finish);
+        assert!(went.contains(words), "{with}: {went}");
+        assert_eq!(archived_rows(&place).await, archived);
+    }
+    // One rule's share by itself.
+    place.run(&restore(json!({ "groups": ["x"], "rule": "mlflow/runs" }))).await.succeeded();
+    assert_eq!(place.ask("select count(*) from public.runs").await, "1");
+    assert_eq!(place.ask(POINTS).await, "0");
+    place.run(&restore(json!({ "groups": ["x"] }))).await.succeeded();
+    assert_eq!(place.ask(POINTS).await, "10");
+    // Once more changes nothing, and is no mistake.
+    place.run(&restore(json!({ "groups": ["x"] }))).await.succeeded();
+}
+
+#[tokio::test]
+async fn what_the_archive_no_longer_keeps_is_no_longer_marked() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    place.execute("select s.run('x', 'FINISHED', 200), s.run('y', 'FINISHED', 900)").await;
+    place.run(&scope("metric_history")).await.succeeded();
+    let marked = "select string_agg(run_uuid, ',' order by run_uuid) from public.tags where key = 'pgupkeep.archived'";
+    assert_eq!(place.ask(marked).await, "x,y");
+    place.run(&archive(json!({ "preset": "mlflow", "archive_keep": "2 years" }))).await.succeeded();
+    assert_eq!(place.ask(marked).await, "x");
+    assert_eq!(archived_rows(&place).await, "10");
+}
