@@ -21,7 +21,7 @@ pub type Variables<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
 const LARGEST_SECRET: u64 = 64 << 10;
 
 /// The largest file of SQL.
-const LARGEST_STATEMENT: u64 = 1 << 20;
+const LARGEST_TEXT: u64 = 1 << 20;
 
 /// What the driver knows after the `?` of a URL; it would ignore anything else, and log it with its value.
 const URL_OPTIONS: &[&str] = &[
@@ -109,12 +109,12 @@ pub fn look_up(reference: &Reference, folder: &Path, variables: Variables<'_>) -
     Ok(Found { value: Secret::new(text), source: Source::Literal, warning: None })
 }
 
-/// Reads a file of SQL, relative to the configuration file's folder.
+/// Reads a file of SQL or a preset, relative to the configuration file's folder.
 ///
 /// # Errors
 /// Says why it cannot be read.
-pub fn read_statement(path: &str, folder: &Path) -> Result<String, Finding> {
-    read_small(&folder.join(path), LARGEST_STATEMENT)
+pub fn read_text(path: &str, folder: &Path) -> Result<String, Finding> {
+    read_small(&folder.join(path), LARGEST_TEXT)
 }
 
 fn read_small(path: &Path, largest: u64) -> Result<String, Finding> {

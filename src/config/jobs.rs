@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::env::read_statement;
+use super::env::read_text;
 use super::limits::{self, count, elapsed};
 use super::problem::{Finding, one_of, quote};
 use super::read::{At, Reader};
@@ -14,6 +14,7 @@ use super::repositories::{self, Need, take_repository};
 use super::targets::{Targets, no_such_target};
 use super::value::{Names, Part};
 use super::{Job, file};
+use crate::jobs::archive::preset::Preset;
 use crate::jobs::{self, JOB_KINDS, JobSpec};
 use crate::names::{JobName, TargetName};
 
@@ -140,16 +141,46 @@ fn resolve_with(
         return None;
     };
     // What leaves the archive for good is exported first, where there is a place for it.
-    let is_exported = || parameters.get("archive_keep").is_some_and(|keep| keep != "off" && *keep != false);
+    let is_exported = parameters.get("archive_keep").is_some_and(|keep| keep != "off" && *keep != false);
     let taken = match kind.name {
         SQL => take_statement(parameters, at, folder, reader),
         BACKUP => take_repository(parameters, at, known.repositories, Need::Always, reader),
-        ARCHIVE if is_exported() => take_repository(parameters, at, known.repositories, Need::IfThereIsOne, reader),
+        ARCHIVE => {
+            let preset = take_preset(parameters, at, folder, reader);
+            let place = if is_exported {
+                take_repository(parameters, at, known.repositories, Need::IfThereIsOne, reader)
+            } else {
+                Some(())
+            };
+            preset.and(place)
+        }
         _ => Some(()),
     };
     // What was refused stands in the file all the same; the rest is read, so that all of its problems are told.
     let read = reader.read_by(&with, at, |with| (kind.read_with)(with).map_err(|error| (error.path, error.message)));
     taken.and(read)
+}
+
+/// Looks at a preset that is a file, and puts its whole path into its place, wherever a daemon may stand.
+fn take_preset(parameters: &mut Map<String, Value>, at: &At, folder: &Path, reader: &mut Reader<'_>) -> Option<()> {
+    let Some(name) = parameters.get("preset").and_then(Value::as_str) else { return Some(()) };
+    // A name is the kind's own to look at.
+    if Preset::embedded_names().contains(&name) || !name.contains(['/', '.']) {
+        return Some(());
+    }
+    let path = folder.join(name).display().to_string();
+    let scope = parameters.get("scope").and_then(Value::as_str);
+    let preset = match read_text(name, folder).map(|text| Preset::read(name, &text)) {
+        Err(finding) => Err(("preset", finding)),
+        Ok(Err(error)) => Err(("preset", Finding::new(error.to_string()))),
+        Ok(Ok(preset)) => preset.scope(scope).map(drop).map_err(|error| ("scope", Finding::new(error.to_string()))),
+    };
+    if let Err((key, finding)) = preset {
+        reader.refuse(&at.key(key), finding);
+        return None;
+    }
+    parameters.insert("preset".to_owned(), Value::String(path));
+    Some(())
 }
 
 /// Puts the statement of `file:` into its place, so that a run's row holds what was sent.
@@ -161,7 +192,7 @@ fn take_statement(parameters: &mut Map<String, Value>, at: &At, folder: &Path, r
         return None;
     }
     let statement = match path.as_str() {
-        Some(path) => read_statement(path, folder),
+        Some(path) => read_text(path, folder),
         None => Err(Finding::new("this is no path").expected("text such as `clean-up.sql`")),
     };
     match statement {

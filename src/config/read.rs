@@ -226,12 +226,11 @@ impl<'a> Reader<'a> {
                 self.refuse_unknown_key(&place, unknown(&message, "key", place.may_be_secret()));
             } else if let Some(key) = quoted_after(&message, "missing field `") {
                 path.push(key.clone());
-                if !removed.contains(&path) {
-                    path.pop();
+                let is_told = removed.contains(&path);
+                path.pop();
+                if !is_told {
                     let finding = Finding::new(format!("the key {} is missing", quote(&key)));
                     self.refuse_key(&at.below(&path), finding);
-                } else {
-                    path.pop();
                 }
                 if path.is_empty() {
                     return None;

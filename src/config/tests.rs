@@ -283,6 +283,17 @@ const BAD_RESTS: &[(&str, &str)] = &[
     ),
     ("odd retention", "jobs: { p: { kind: prune_history, with: { older_than: 5m, keep_last: 0 } } }\n"),
     ("a backup without a place", "jobs: { b: { kind: backup } }\n"),
+    ("a preset that is not there", "jobs: { a: { kind: archive, with: { preset: ./no.yaml, batch_rows: 0 } } }\n"),
+    ("a preset that is none", "jobs: { a: { kind: archive, with: { preset: ./Cargo.toml } } }\n"),
+    (
+        "a scope that a preset has not",
+        "jobs: { a: { kind: archive, with: { preset: presets/mlflow.yaml, scope: run } } }\n",
+    ),
+    (
+        "several mistakes in one job",
+        "jobs: { b: { kind: backup, with: { repository: x, jobs: 0, tols: 1, keep: { dayly: 1 } } }, q: { kind: sql, with: { file: nope.sql, transaction: insde, foo: 1 } } }\n",
+    ),
+    ("amounts without units", "jobs: { r: { kind: reindex, with: { bloat_over: 30, min_size: 10, evidence: [] } } }\n"),
     (
         "odd repositories",
         "repositories: { a: { url: \"s3://bucket\" }, b: { url: backups }, c: { path: /x } }\njobs: { b: { kind: backup, with: { repository: d } } }\n",

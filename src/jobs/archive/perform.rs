@@ -114,7 +114,7 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
                     tracing::info!(rows, batch_time = %spec.batch_time, "a batch took too long; the next ones are smaller");
                     bounds.rows = Some(rows);
                 }
-                Err(error) if is_locked(&error) => return Ok(totals.locked(holder_of(rule, cx).await?, spec)),
+                Err(error) if is_locked(&error) => return Ok(totals.locked(&holder_of(rule, cx).await?, spec)),
                 Err(error) => return Err(error),
             }
         }
@@ -265,7 +265,7 @@ impl Totals {
     }
 
     /// What is said when a table was locked for longer than is waited for.
-    fn locked(&mut self, holder: String, spec: &Archive) -> StepReport {
+    fn locked(&mut self, holder: &str, spec: &Archive) -> StepReport {
         let reason = format!(
             "a table was locked for longer than lock_wait ({}): {holder}; the rest was left as it is for the next attempt",
             spec.lock_wait

@@ -5,10 +5,11 @@ use pgupkeep::jobs::archive::store::Store;
 use pgupkeep::jobs::archive::verify::{Groups, verify, verify_groups};
 use serde_json::json;
 
+use super::super::archive_rules::TIMES;
 use super::super::workplace::{QUIET, Workplace};
 use super::rows::{assert_same, binary_rows};
 use super::{archive, archived_rows, restore, restore_all};
-use crate::support::{Cluster, SmallDisk, one_major, skip_suite};
+use crate::support::{Cluster, SmallDisk, mlflows, one_major, skip_suite};
 
 const SUITE: &str = "jobs::archive::bad_days";
 
@@ -64,7 +65,10 @@ async fn a_table_that_somebody_has_locked_is_told_and_nothing_waits_behind_us() 
     let mut holder = place.session().await;
     sqlx::raw_sql("begin; lock table t in share mode").execute(&mut holder).await.unwrap();
     let went = place.run(&events(json!({}))).await;
-    assert!(format!("{:?}", went.finish.end) != "Succeeded", "{went:#?}");
+    // It is not done, and somebody is named.
+    assert!(matches!(went.finish.end, pgupkeep::jobs::drive::End::Partial), "{went:#?}");
+    let told = format!("{:?}", went.finish.problems);
+    assert!(told.contains("locked for longer than lock_wait (300ms)") && told.contains("holds ShareLock"), "{told}");
     assert_eq!(place.ask(LIVE).await, "900");
     assert_whole(&place).await;
     sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
@@ -216,6 +220,34 @@ async fn damage_is_found_named_and_never_restored() {
         place.run(&events(json!({}))).await.succeeded();
         assert_eq!(place.ask(LIVE).await, live);
     }
+}
+
+#[tokio::test]
+async fn bounds_that_would_hide_rows_from_readers_are_found() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    place.execute("select s.run('x', 'FINISHED', 200)").await;
+    place.run(&archive(json!({ "preset": "mlflow" }))).await.succeeded();
+    let mut session = place.session().await;
+    let source = Store::new("archive").sources(&mut session, None).await.unwrap().remove(0);
+    assert_eq!(verify(&mut session, &source, Groups::All).await.unwrap().damaged, Vec::<String>::new());
+    place.execute("update archive_store.segments_1 set c1_lo = 'b', c1_hi = 'b'").await;
+    let damaged = verify(&mut session, &source, Groups::All).await.unwrap().damaged;
+    assert_eq!(damaged, ["segment 0 of batch 1 hides 5 rows from readers of a series"]);
+}
+
+#[tokio::test]
+async fn batches_rest_in_between() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    place.run(&events(json!({ "batch_rows": 100, "pause_between": "200ms" }))).await.succeeded();
+    let rest = "select bool_and(rest > '150 ms') from
+        (select archived_at - lag(archived_at) over (order by batch_id) as rest from archive_store.batch) b where rest is not null";
+    assert_eq!(place.ask(rest).await, "true");
+    assert!(place.ask("select count(*) > 3 from archive_store.batch").await == "true");
 }
 
 #[tokio::test]

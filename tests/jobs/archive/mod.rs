@@ -5,6 +5,7 @@ mod fidelity;
 mod generated;
 mod hidden;
 mod keep;
+mod presets;
 mod readers;
 mod rows;
 mod scopes;

@@ -56,16 +56,16 @@ async fn no_view_of_somebody_else_is_replaced_and_no_two_tables_share_one() {
     let cluster = Cluster::start(&major, QUIET).await;
     let long = "x".repeat(62);
     let tables = ["yy", "all_yy", "zz", "all_zz", "tt", "taken", &format!("{long}a"), &format!("{long}b")];
-    let mut sql = "create schema archive; create view archive.all_tt as select 'mine' as whose;
-                   create table archive.taken (whose text);"
-        .to_owned();
-    for (nth, name) in tables.iter().enumerate() {
-        sql += &format!(
+    let create = |(nth, name): (usize, &&str)| {
+        format!(
             "create table {name} as select i as id, now() - make_interval(days => 900) as at from generate_series(1, {}) i;
              alter table {name} add primary key (id);",
             nth + 1
-        );
-    }
+        )
+    };
+    let theirs = "create schema archive; create view archive.all_tt as select 'mine' as whose;
+                  create table archive.taken (whose text);";
+    let sql = theirs.to_owned() + &tables.iter().enumerate().map(create).collect::<String>();
     let place = Workplace::new(&cluster, &sql).await;
     for name in ["yy", "all_yy", "all_zz", "zz", "tt", "taken", &format!("{long}a"), &format!("{long}b")] {
         place.run(&table(name)).await.succeeded();
