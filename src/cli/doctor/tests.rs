@@ -13,7 +13,7 @@ use super::{exit_of, judge_daemons};
 use crate::cli::exit::Exit;
 use crate::jobs::{JOB_KINDS, JobSpec};
 use crate::names::JobName;
-use crate::pg::inspect::{Facts, Holder, LedgerFacts, Pooler, ServerFacts, Setting, SettingsArrive, Table};
+use crate::pg::inspect::{Database, Facts, Holder, LedgerFacts, Pooler, ServerFacts, Setting, SettingsArrive, Table};
 
 /// A server on which nothing is wrong.
 fn healthy() -> Facts {
@@ -92,6 +92,35 @@ fn job(kind: &str, with: Value, inner: Vec<JobSpec>) -> JobSpec {
 fn beyond_healthy(change: impl FnOnce(&mut Facts)) -> Vec<Finding> {
     let usual = judge_server(&healthy());
     judge_server(&with(change)).into_iter().filter(|finding| !usual.contains(finding)).collect()
+}
+
+#[test]
+fn a_dump_needs_every_database_and_every_table() {
+    let database = |name: &str, permitted| Database { name: name.to_owned(), permitted, open_to_all: permitted };
+    let names = [("app", true), ("we\"ird", false), ("scratch_1", false), ("rdsadmin", false)];
+    let facts = with(|facts| facts.databases = names.map(|(name, permitted)| database(name, permitted)).to_vec());
+    let backup = job("backup", json!({ "exclude": ["scratch_*"] }), Vec::new());
+    let findings = judge_job(&backup, &facts);
+    let levels: Vec<Level> = findings.iter().map(|finding| finding.level).collect();
+    assert_eq!(levels, [Note, Error]);
+    assert_eq!(findings[0].sql, "GRANT pg_read_all_data TO \"upkeep\";");
+    assert_eq!(findings[1].sql, "GRANT CONNECT ON DATABASE \"we\"\"ird\" TO \"upkeep\";");
+    let facts = Facts { server: ServerFacts { reads_all: true, ..facts.server.clone() }, ..facts };
+    assert_eq!(judge_job(&backup, &facts)[0].level, Ok, "what was granted is not asked for again");
+    let place = Place { name: "app".to_owned(), facts: &facts, jobs: vec![&backup], ledger: Ledger::Elsewhere };
+    let script = script(&[place]);
+    assert!(script.contains("GRANT CONNECT ON DATABASE \"we\"\"ird\" TO \"pgupkeep\";"), "{script}");
+    assert!(!script.contains("scratch_1"), "{script}");
+}
+
+#[test]
+fn an_archival_of_one_table_is_granted_that_table() {
+    let archive = job("archive", json!({ "table": "\"s.x\".\"t\"\"1\"", "age": "at" }), Vec::new());
+    let facts = healthy();
+    let place = Place { name: "app".to_owned(), facts: &facts, jobs: vec![&archive], ledger: Ledger::Elsewhere };
+    let script = script(&[place]);
+    assert!(script.contains("GRANT SELECT, INSERT, UPDATE, DELETE ON \"s.x\".\"t\"\"1\" TO \"pgupkeep\";"), "{script}");
+    assert!(!script.contains("ALL TABLES"), "{script}");
 }
 
 #[test]
