@@ -220,16 +220,24 @@ impl Session {
         let mut work = connect(&self.connection, &self.name, Purpose::Work).await?;
         (self.pid, self.backend_start, self.server) = introduce(&mut work).await?;
         self.work = Some(work);
+        let locked = self.lock_again(&keys).await;
+        if locked.is_err() {
+            // Nothing may be done without them.
+            self.work = None;
+        }
+        locked.map(|()| Returned::Anew)
+    }
+
+    async fn lock_again(&mut self, keys: &[String]) -> Result<(), PgError> {
         let patience = tokio::time::Instant::now() + HANDOVER_LIMIT;
-        while let Some(busy) = self.try_locks(&keys).await? {
+        while let Some(busy) = self.try_locks(keys).await? {
             if tokio::time::Instant::now() >= patience {
-                self.work = None;
                 tracing::debug!(busy, "the lock could not be had again");
                 return Err(gone());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(Returned::Anew)
+        Ok(())
     }
 
     /// Waits for the end of a conversation on the lent connection, the order to stop, or the loss of the session.

@@ -10,6 +10,7 @@ mod reindex;
 mod reindex_hostile;
 mod reindex_room;
 mod sequence;
+mod session;
 mod sql;
 mod vacuum;
 mod vacuum_all_majors;

@@ -103,8 +103,8 @@ async fn measure(rule: &Rule, cx: &mut Context) -> Result<Measured, JobError> {
     let (mut rows, mut live, mut archived, mut widest) = (0.0, 0.0, 0.0, 1.0_f64);
     for part in &rule.parts {
         let conn = cx.reader().await?;
-        let query = sqlx::query_as::<_, (f64, i64)>(include_str!("../sql/read_row_bytes.sql")).bind(part.oid);
-        let (tuples, bytes) = within(FACTS_LIMIT, query.fetch_one(&mut *conn)).await?;
+        let query = sqlx::query_as::<_, (f64, i64, bool)>(include_str!("../sql/read_row_bytes.sql")).bind(part.oid);
+        let (tuples, bytes, uncounted) = within(FACTS_LIMIT, query.fetch_one(&mut *conn)).await?;
         let shape = Shape::read(conn, part).await?;
         let widths = sqlx::query_as::<_, (String, i32)>(include_str!("../sql/read_widths.sql")).bind(part.oid);
         let widths = within(FACTS_LIMIT, widths.fetch_all(conn)).await?;
@@ -113,6 +113,12 @@ async fn measure(rule: &Rule, cx: &mut Context) -> Result<Measured, JobError> {
             f64::from(found.map_or(8, |(_, width)| *width))
         };
         rows += tuples;
+        if uncounted {
+            cx.note(format!(
+                "{} was never analyzed, so that its rows are missing from these figures",
+                part.table.plain()
+            ));
+        }
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let bytes = bytes as f64;
         live += bytes;
