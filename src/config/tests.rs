@@ -293,7 +293,10 @@ const BAD_RESTS: &[(&str, &str)] = &[
         "several mistakes in one job",
         "jobs: { b: { kind: backup, with: { repository: x, jobs: 0, tols: 1, keep: { dayly: 1 } } }, q: { kind: sql, with: { file: nope.sql, transaction: insde, foo: 1 } } }\n",
     ),
-    ("amounts without units", "jobs: { r: { kind: reindex, with: { bloat_over: 30, min_size: 10, evidence: [] } } }\n"),
+    (
+        "amounts without units",
+        "jobs: { r: { kind: reindex, with: { bloat_over: 30, min_size: 10, evidence: [] } }, v: { kind: vacuum, with: { visibility: 2 } } }\n",
+    ),
     (
         "odd repositories",
         "repositories: { a: { url: \"s3://bucket\" }, b: { url: backups }, c: { path: /x } }\njobs: { b: { kind: backup, with: { repository: d } } }\n",

@@ -1,7 +1,8 @@
 //! What each page says while a daemon works, waits and stops, and what it does with clients that are not well-behaved.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use sqlx::Executor as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -147,4 +148,38 @@ async fn a_daemon_is_alive_but_not_ready_while_its_control_database_is_away() {
     bench.execute("update pgupkeep.migration set version = 9999 where version = (select max(version) from pgupkeep.migration)").await;
     let newer = wait_for_status(address, "/readyz", 503).await;
     assert!(newer.body.contains("version 9999, newer than"), "{}", newer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_database_that_takes_no_writes_is_told_of_once_and_nobody_is_ready_meanwhile() {
+    let Some(bench) = Bench::start("http", &[]).await else { return };
+    let file = ConfigFile::new(&config("127.0.0.1:0"));
+    let mut daemon = bench.daemon(&file).await;
+    let address = pages_of(&daemon, 0).await;
+    wait_for_status(address, "/readyz", 200).await;
+    let set = async |value: &str| {
+        let mut conn = bench.connect().await;
+        for sql in [
+            "set default_transaction_read_only = off",
+            &format!("alter system set default_transaction_read_only = {value}"),
+            "select pg_reload_conf()",
+        ] {
+            conn.execute(sqlx::AssertSqlSafe(sql.to_owned())).await.unwrap();
+        }
+    };
+    let mark = daemon.mark();
+    set("on").await;
+    daemon.wait_for_line_after(mark, "the control database takes no writes", START).await;
+    let ready = wait_for_status(address, "/readyz", 503).await;
+    assert!(ready.body.contains("FAIL control database: answers, but takes no writes"), "{ready:?}");
+    assert_eq!(get(address, "/livez").await.status, 200);
+    // It is read all the while, which is no reason to take it for well.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(get(address, "/readyz").await.status, 503);
+    let told = daemon.lines()[mark..].iter().filter(|line| line.contains("the control database")).count();
+    assert_eq!(told, 1, "{:#?}", &daemon.lines()[mark..]);
+    set("off").await;
+    daemon.wait_for_line_after(mark, "the control database is back", START).await;
+    wait_for_status(address, "/readyz", 200).await;
+    daemon.stop(START).await;
 }

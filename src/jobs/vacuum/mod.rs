@@ -14,7 +14,7 @@ mod step;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::context::{Context, JobError};
 use super::pattern::TablePattern;
@@ -66,7 +66,7 @@ pub struct Vacuum {
     #[serde(default = "tenth")]
     pub insert_score: Score,
     /// VACUUM when a smaller share of a table's pages than this is known to be visible to all.
-    #[serde(default = "nearly_all")]
+    #[serde(default = "nearly_all", deserialize_with = "at_most_all")]
     pub visibility: Score,
     /// VACUUM (FREEZE) when a table's transaction ids reach this share of the age that forces autovacuum.
     #[serde(default = "half")]
@@ -116,6 +116,12 @@ impl TryFrom<f64> for Score {
             Err(format!("{share} is not a share of a threshold; write a number above 0 and at most 100, such as 0.5"))
         }
     }
+}
+
+/// A share of something that is there: unlike a score, no more than all of it.
+fn at_most_all<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Score, D::Error> {
+    let share = Score::deserialize(deserializer)?;
+    if share.0 > 1.0 { Err(de::Error::custom("this is a share of a table's pages: at most 1")) } else { Ok(share) }
 }
 
 const fn lock_wait() -> Elapsed {
