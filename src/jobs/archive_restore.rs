@@ -149,9 +149,10 @@ impl Job for ArchiveRestore {
         let sources = restore::sources_of(cx.reader().await?, &store, &wanted.rule).await?;
         let CalendarSpan { months, days } = self.hold;
         let hold = Hold(format!("clock_timestamp() + make_interval(months => {months}, days => {days})"));
-        let script = restore::script(&store, wanted, &sources, &hold);
+        let live = restore::live(cx.reader().await?, &sources).await?;
+        let script = restore::script(&store, wanted, &sources, &live, &hold);
         let mut conn = cx.session.lend()?;
-        let work = restore::restore(&mut conn, &store, wanted, &sources, &hold);
+        let work = restore::restore(&mut conn, &store, wanted, &sources, &live, &hold);
         let restored = cx.oversee(&step.to_string(), &script, work).await;
         let restored = cx.take_back(conn, restored).await?;
         let detail = json!({ "written": restored.written, "present": restored.present, "proven": true });

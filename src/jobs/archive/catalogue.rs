@@ -61,6 +61,8 @@ pub struct TableFacts {
     pub is_child: bool,
     /// Whether row-level security hides rows from us.
     pub row_security: bool,
+    /// A unique constraint that may be violated until the commit.
+    pub deferrable: Option<String>,
     /// Rules ON DELETE.
     pub delete_rules: Vec<String>,
     /// Triggers of the application that a DELETE sets off.
@@ -113,6 +115,7 @@ struct TableRow {
     has_children: bool,
     is_child: bool,
     row_security: bool,
+    deferrable: Option<String>,
     delete_rules: Vec<String>,
     delete_triggers: Vec<String>,
     has_identity: bool,
@@ -146,6 +149,7 @@ impl From<TableRow> for TableFacts {
             has_children: row.has_children,
             is_child: row.is_child,
             row_security: row.row_security,
+            deferrable: row.deferrable,
             delete_rules: row.delete_rules,
             delete_triggers: row.delete_triggers,
             has_identity: row.has_identity,

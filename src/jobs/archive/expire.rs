@@ -8,6 +8,7 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::changes::affect_only;
+use super::limit::Limit;
 use super::spec::Archive;
 use super::step::ExpireStep;
 use super::store::{Source, Store, execute};
@@ -100,6 +101,17 @@ pub(super) async fn perform(
             store.table("group_state")
         ),
     ];
+    let Limit::At(keep) = spec.archive_keep else {
+        return Err(JobError::Refused { fault: Fault::Internal, message: "the archive keeps everything".to_owned() });
+    };
+    let still_due = Statement::built(format!(
+        "select count(*), coalesce(sum(row_count), 0)::bigint from {} where {kept_of} \
+         and last_activity < clock_timestamp() - make_interval(months => {}, days => {}) \
+         and coalesce(hold_until <= clock_timestamp(), true)",
+        store.table("group_state"),
+        keep.months,
+        keep.days
+    ));
     let copies: Vec<String> = match &export {
         Some(_) => sources.iter().map(|source| copy_of(source, groups)).collect(),
         None => Vec::new(),
@@ -113,6 +125,13 @@ pub(super) async fn perform(
     let mut conn = cx.session.lend()?;
     let work = async {
         execute(&mut conn, &hold).await?;
+        // The moves of this very run, a restore or its hold may have changed what was due when the plan was made.
+        let due = sqlx::query_as::<_, (i64, i64)>(still_due.to_sql()).fetch_one(&mut conn).await?;
+        if due != (i64::try_from(step.groups.len()).unwrap_or(i64::MAX), step.rows) {
+            let message = "some of these groups were active, restored or held since the plan was made; nothing was deleted, \
+                           and the next attempt plans anew";
+            return Err(JobError::Refused { fault: Fault::Locked, message: message.to_owned() });
+        }
         let written = match &export {
             Some((export, manifest)) => {
                 let written = write(&mut conn, export, manifest.clone(), &store, &sources, groups).await;

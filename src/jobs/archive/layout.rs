@@ -86,6 +86,18 @@ pub(super) fn has_bounds(column: &Column) -> bool {
     column.role == Role::Series && matches!(column.stored.as_str(), "text" | "character varying" | "pg_catalog.text")
 }
 
+/// Whether a segment of these columns fits into a page, even where every value of it is stored elsewhere.
+pub fn fits(shape: &Shape) -> bool {
+    const PAGE: usize = 7600;
+    const MOST_COLUMNS: usize = 1500;
+    let width = |column: &Column| match (column.role, column.carrier) {
+        (Role::Row, Carrier::Whole(_)) => 80,
+        (Role::Row, Carrier::Double) => 60,
+        _ => 40,
+    };
+    all_stored(shape).count() <= MOST_COLUMNS && shape.columns.iter().map(width).sum::<usize>() <= PAGE
+}
+
 /// The stored columns of a column, in the order in which `segment.rs` writes them.
 fn stored(nth: usize, column: &Column) -> Vec<Stored> {
     let one = |suffix: &str, sql_type: &str, level| Stored {
@@ -279,55 +291,68 @@ fn create_rows(segments: &Qualified, rows: &Qualified, shape: &Shape) -> String 
 
 /// The statements that make, or make anew, the views and functions for people.
 ///
-/// `older` are the places of the same table in earlier shapes, whose rows are shown with the columns of now.
+/// `older` are the places of the same table in earlier shapes, whose rows are shown with the columns of now. Views that only
+/// gain columns are replaced, so that what others have built on them stays.
 pub fn show(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<String> {
-    let (shown, all, of, all_rows) = (place.shown(), place.all(), place.of(), place.all_rows());
+    let (shown, all, all_rows) = (place.shown(), place.all(), place.all_rows());
+    let earlier: Vec<&Shape> = older.iter().map(|(_, shape)| shape).collect();
+    let columns = view_columns(&[&[shape], earlier.as_slice()].concat());
     let names = shape.columns.iter().map(|column| column.name.to_string()).collect::<Vec<_>>().join(", ");
-    let mut parts = vec![format!("select {names} from {}", place.rows())];
-    for (place, old) in older {
-        let columns = shape.columns.iter().map(|column| match old.columns.iter().find(|old| old.name == column.name) {
-            Some(_) => format!("{}::{} as {}", column.name, column.shown, column.name),
-            None => format!("null::{} as {}", column.shown, column.name),
-        });
-        parts.push(format!("select {} from {}", columns.collect::<Vec<_>>().join(", "), place.rows()));
-    }
+    let mut parts = vec![part(place, shape, &columns)];
+    parts.extend(older.iter().map(|(place, old)| part(place, old, &columns)));
     let table = &shape.table;
-    let live = shape.columns.iter().map(|column| format!("t.{}::{}", column.name, column.shown)).collect::<Vec<_>>();
-    let typed = shape.columns.iter().map(|column| format!("{} {}", column.name, column.shown)).collect::<Vec<_>>();
-    let typed = typed.join(", ");
-    let body = literal(format!("select {} from {table} t union all select {names} from {shown}", live.join(", ")));
+    // The table may have taken longer values since.
+    let live =
+        columns.iter().map(|(name, of)| format!("t.{name}::{}", without_limit(of))).collect::<Vec<_>>().join(", ");
+    let typed = columns.iter().map(|(name, of)| format!("{name} {of}")).collect::<Vec<_>>().join(", ");
+    let body = literal(format!("select {live} from {table} t union all select {names} from {shown}"));
     let archived_only = literal(format!("The archived rows of {table}, and only those."));
     let both = literal(format!("The archived rows of {table} and those that are still in it."));
-    let mut statements = vec![
-        format!("drop view if exists {all}"),
-        format!("drop view if exists {shown}"),
-        format!("create view {shown} as {}", parts.join("\nunion all ")),
+    let before = view_columns(&earlier);
+    let mut statements = Vec::new();
+    if !columns.starts_with(&before) {
+        statements.push(format!("drop view if exists {all}"));
+        statements.push(format!("drop view if exists {shown}"));
+    }
+    statements.extend([
+        format!("create or replace view {shown} as {}", parts.join("\nunion all ")),
         format!("comment on view {shown} is {archived_only}"),
-        format!("create or replace function {all_rows}() returns table ({typed}) language sql stable as {body}"),
-        format!("create view {all} as select * from {all_rows}()"),
+        format!("create function {all_rows}() returns table ({typed}) language sql stable as {body}"),
+        format!("create or replace view {all} as select * from {all_rows}()"),
         format!("comment on view {all} is {both}"),
-    ];
+    ]);
+    statements.extend(older.iter().map(|(place, _)| format!("drop function if exists {}()", place.all_rows())));
+    statements.extend(readers(place, shape, &columns, &parts));
+    statements
+}
+
+/// The functions that find the rows of one group, and of one series of it.
+fn readers(place: &Place, shape: &Shape, columns: &[(Ident, String)], parts: &[String]) -> Vec<String> {
+    let (of, table) = (place.of(), &shape.table);
     let groups: Vec<&Column> = places(shape, Role::Group).map(|nth| &shape.columns[nth]).collect();
+    // Whatever their arguments were: a table's earlier shapes may have had others.
+    let mut statements = vec![drop_functions(&of)];
     if groups.is_empty() {
         return statements;
     }
+    let typed = columns.iter().map(|(name, of)| format!("{name} {of}")).collect::<Vec<_>>().join(", ");
     let types = |columns: &[&Column]| columns.iter().map(|column| column.stored.clone()).collect::<Vec<_>>().join(", ");
-    let conditions = |columns: &[&Column]| {
-        let each = columns.iter().enumerate().map(|(nth, column)| format!("{} = ${}", column.name, nth + 1));
-        each.collect::<Vec<_>>().join(" and ")
-    };
     let mut reader = |arguments: &[&Column], extra: &str| {
+        let condition = |shown: bool| {
+            let each = arguments.iter().enumerate().map(|(nth, column)| {
+                let of =
+                    columns.iter().find(|(name, _)| shown && *name == column.name).map(|(_, of)| format!("::{of}"));
+                format!("{} = ${}{}", column.name, nth + 1, of.unwrap_or_default())
+            });
+            each.collect::<Vec<_>>().join(" and ")
+        };
         // Rows that older shapes hold are found, too, without their segments' bounds.
-        let condition = conditions(arguments);
-        let own = format!("select {names} from {} where {condition}{extra}", place.rows());
-        let mut union = vec![own];
-        union.extend(parts.iter().skip(1).map(|part| format!("select * from ({part}) o where {condition}")));
+        let mut union = vec![format!("{} where {}{extra}", parts[0], condition(false))];
+        union.extend(parts.iter().skip(1).map(|part| format!("select * from ({part}) o where {}", condition(true))));
         let body = literal(union.join("\nunion all "));
         let signature = format!("{of}({})", types(arguments));
         let about = literal(format!("The archived rows of {table} with the given {}.", named(arguments)));
-        statements.push(format!(
-            "create or replace function {signature} returns table ({typed}) language sql stable as {body}"
-        ));
+        statements.push(format!("create function {signature} returns table ({typed}) language sql stable as {body}"));
         statements.push(format!("comment on function {signature} is {about}"));
     };
     reader(&groups, "");
@@ -347,6 +372,70 @@ pub fn show(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<Strin
         reader(&arguments, &extra);
     }
     statements
+}
+
+/// Drops every function of a name; their own names are quoted by the server.
+fn drop_functions(name: &Qualified) -> String {
+    let (schema, function) = (literal(&name.schema.0), literal(&name.name.0));
+    let body = format!(
+        "declare f pg_catalog.regprocedure; begin for f in select p.oid from pg_catalog.pg_proc p \
+         join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname = {schema} and p.proname = {function} \
+         and pg_catalog.pg_get_userbyid(p.proowner) = current_user loop \
+         execute 'drop function ' || f; end loop; end"
+    );
+    format!("do {}", literal(body))
+}
+
+/// One shape's share of the view for people.
+fn part(place: &Place, shape: &Shape, columns: &[(Ident, String)]) -> String {
+    let each = columns.iter().map(|(name, of)| match shape.columns.iter().find(|column| column.name == *name) {
+        Some(column) if column.shown == *of => name.to_string(),
+        Some(_) => format!("{name}::{of} as {name}"),
+        None => format!("null::{of} as {name}"),
+    });
+    format!("select {} from {}", each.collect::<Vec<_>>().join(", "), place.rows())
+}
+
+/// The columns of the view for people: those of the first shape, each of a type that holds every shape's values.
+fn view_columns(shapes: &[&Shape]) -> Vec<(Ident, String)> {
+    let Some(present) = shapes.first() else { return Vec::new() };
+    let each = present.columns.iter().map(|column| {
+        let types = shapes
+            .iter()
+            .filter_map(|shape| shape.columns.iter().find(|other| other.name == column.name))
+            .map(|column| column.shown.as_str());
+        (column.name.clone(), common_type(types))
+    });
+    each.collect()
+}
+
+/// A type that values of all these types have without a change: one of them, or text, which holds them all.
+fn common_type<'t>(types: impl Iterator<Item = &'t str>) -> String {
+    const WIDENING: [&[&str]; 3] =
+        [&["smallint", "integer", "bigint", "numeric"], &["real", "double precision"], &["character varying", "text"]];
+    let types: Vec<&str> = types.collect();
+    let Some(first) = types.first() else { return "text".to_owned() };
+    if types.iter().all(|of| of == first) {
+        return (*first).to_owned();
+    }
+    let types: Vec<String> = types.into_iter().map(without_limit).collect();
+    if types.iter().all(|of| *of == types[0]) {
+        return types[0].clone();
+    }
+    let widest = WIDENING.iter().find_map(|family| {
+        let places: Option<Vec<usize>> = types.iter().map(|of| family.iter().position(|known| known == of)).collect();
+        places?.into_iter().max().map(|widest| family[widest])
+    });
+    widest.unwrap_or("text").to_owned()
+}
+
+/// A type without its limit of length or digits, which an earlier or later shape may not have kept to. A `character(n)` is
+/// what it is by its length.
+fn without_limit(of: &str) -> String {
+    let names = ["character varying", "numeric", "bit varying"];
+    let is_limited =
+        |name: &&&str| of.strip_prefix(**name).is_some_and(|limit| limit.starts_with('(') && limit.ends_with(')'));
+    names.iter().find(is_limited).map_or_else(|| of.to_owned(), |name| (*name).to_owned())
 }
 
 fn named(columns: &[&Column]) -> String {

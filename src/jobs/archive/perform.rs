@@ -160,9 +160,10 @@ async fn holder_of(rule: &Rule, cx: &mut Context) -> Result<String, JobError> {
 async fn known_sources(store: &Store, rule: &Rule, cx: &mut Context) -> Result<Vec<(Shape, Place)>, JobError> {
     let mut sources = Vec::new();
     let conn = cx.reader().await?;
+    let exists = store.exists(conn).await?;
     for part in &rule.parts {
         let shape = Shape::read(conn, part).await?;
-        let known = store.sources(conn, Some(&part.table)).await?;
+        let known = if exists { store.sources(conn, Some(&part.table)).await? } else { Vec::new() };
         let is_known = known.iter().any(|source| source.current);
         let found = known.into_iter().find(|source| source.current && source.shape == shape);
         let place = found.map(|source| source.place).ok_or_else(|| JobError::Refused {

@@ -12,7 +12,7 @@ use super::shape::{Carrier, Column, Role, Shape};
 use super::spec::Archive;
 use super::step::{self, Expected, MoveStep, ReportStep, Sizes, Step};
 use super::store::Store;
-use super::{backup, expire};
+use super::{backup, expire, layout};
 use crate::amounts::rough_size;
 use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
@@ -106,6 +106,16 @@ async fn measure(rule: &Rule, cx: &mut Context) -> Result<Measured, JobError> {
         let query = sqlx::query_as::<_, (f64, i64, bool)>(include_str!("../sql/read_row_bytes.sql")).bind(part.oid);
         let (tuples, bytes, uncounted) = within(FACTS_LIMIT, query.fetch_one(&mut *conn)).await?;
         let shape = Shape::read(conn, part).await?;
+        if !layout::fits(&shape) {
+            return Err(JobError::Refused {
+                fault: Fault::Statement,
+                message: format!(
+                    "{} has too many columns ({}) for a segment of the archive; nothing was touched",
+                    part.table.plain(),
+                    shape.columns.len()
+                ),
+            });
+        }
         let widths = sqlx::query_as::<_, (String, i32)>(include_str!("../sql/read_widths.sql")).bind(part.oid);
         let widths = within(FACTS_LIMIT, widths.fetch_all(conn)).await?;
         let width = |column: &Column| {

@@ -40,11 +40,58 @@ pub struct Restored {
     pub present: u64,
 }
 
+/// A column that archived values go back to, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct LiveColumn {
+    name: String,
+    declared: String,
+    fits: bool,
+    identity: bool,
+    generated: bool,
+    kind: String,
+}
+
+/// The live columns of each source, by its number.
+pub type Live = HashMap<i64, Vec<LiveColumn>>;
+
+/// What the columns of the sources are now.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn live(conn: &mut PgConnection, sources: &[Source]) -> Result<Live, JobError> {
+    let mut live = Live::new();
+    for source in sources {
+        let columns = &source.shape.columns;
+        let names: Vec<String> = columns.iter().map(|column| column.name.0.clone()).collect();
+        let types: Vec<String> = columns.iter().map(|column| column.declared.clone()).collect();
+        let query = sqlx::query_as::<_, LiveColumn>(include_str!("../sql/read_live_columns.sql"));
+        let query = query.bind(source.shape.table.to_string()).bind(names).bind(types);
+        live.insert(source.place.source_id, query.fetch_all(&mut *conn).await?);
+    }
+    Ok(live)
+}
+
+/// Why a source's rows cannot go back to what the table is now.
+fn misfit(source: &Source, live: &[LiveColumn]) -> Option<String> {
+    let table = &source.shape.table;
+    if let Some(kind) = live.first().map(|column| column.kind.as_str()).filter(|kind| *kind != "r") {
+        let what = if kind == "p" { "partitioned" } else { "no plain table" };
+        return Some(format!("{table} is {what} now; its archived rows stay readable"));
+    }
+    let column = live.iter().find(|column| !column.fits)?;
+    let was = source.shape.columns.iter().find(|known| known.name.0 == column.name)?;
+    Some(format!(
+        "{table} has the column {} as {} now, which was {}, and a value could mean something else there; its archived rows stay \
+         readable",
+        was.name, column.declared, was.declared
+    ))
+}
+
 /// The statements of the transaction, for the record.
-pub fn script(store: &Store, wanted: &Wanted, sources: &[Source], hold: &Hold) -> Statement {
+pub fn script(store: &Store, wanted: &Wanted, sources: &[Source], live: &Live, hold: &Hold) -> Statement {
     let mut lines = begin(store, wanted);
     for source in in_order(wanted, sources) {
-        lines.push(insert(source, wanted.group_id));
+        lines.push(insert(source, wanted.group_id, live));
         lines.push(forget(source, wanted.group_id));
     }
     lines.push(FIRE_DEFERRED.to_owned());
@@ -63,6 +110,7 @@ pub async fn restore(
     store: &Store,
     wanted: &Wanted,
     sources: &[Source],
+    live: &Live,
     hold: &Hold,
 ) -> Result<Restored, JobError> {
     execute(conn, &begin(store, wanted)).await?;
@@ -74,7 +122,10 @@ pub async fn restore(
         if kept.rows == 0 {
             continue;
         }
-        let written = digest_of(conn, &insert(source, wanted.group_id), &source.shape)
+        if let Some(why) = live.get(&source.place.source_id).and_then(|live| misfit(source, live)) {
+            return Err(refuse(wanted, &why));
+        }
+        let written = digest_of(conn, &insert(source, wanted.group_id, live), &source.shape)
             .await
             .map_err(|error| explain(error, wanted))?;
         // What was not written was there: the same row, or another one in its place.
@@ -146,13 +197,15 @@ fn in_order<'a>(wanted: &'a Wanted, sources: &'a [Source]) -> impl Iterator<Item
     })
 }
 
-fn insert(source: &Source, group_id: i64) -> String {
+fn insert(source: &Source, group_id: i64, live: &Live) -> String {
     let Shape { table, columns, .. } = &source.shape;
-    let written = || columns.iter().filter(|column| !column.generated);
+    let live = live.get(&source.place.source_id).map(Vec::as_slice).unwrap_or_default();
+    let now = |column: &Column| live.iter().find(|live| live.name == column.name.0);
+    let written = || columns.iter().filter(|column| !now(column).is_some_and(|live| live.generated));
     let names = written().map(|column| column.name.to_string()).collect::<Vec<_>>().join(", ");
     let values =
         written().map(|column| format!("a.{}::{}", column.name, column.declared)).collect::<Vec<_>>().join(", ");
-    let overriding = if columns.iter().any(|column| column.identity) { " overriding system value" } else { "" };
+    let overriding = if live.iter().any(|column| column.identity) { " overriding system value" } else { "" };
     let back = given_back(&source.shape);
     format!(
         "copy (insert into {table} as t ({names}){overriding} select {values} from {} a where a.pgupkeep_group = {group_id} \

@@ -321,45 +321,63 @@ impl Store {
     /// # Errors
     /// When the server cannot be asked.
     pub async fn access(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Vec<String>, JobError> {
-        let Some(current) = self.sources(conn, Some(table)).await?.into_iter().find(|source| source.current) else {
+        let sources = self.sources(conn, Some(table)).await?;
+        if !sources.iter().any(|source| source.current) {
             return Ok(Vec::new());
-        };
+        }
         let query = sqlx::query_scalar::<_, String>(include_str!("../sql/read_readers.sql")).bind(table.to_string());
         let readers = within(CATALOGUE_LIMIT, query.fetch_all(&mut *conn)).await?;
-        let place = &current.place;
         let Self { schema, store } = self;
-        let granted = Statement::built(format!("select readers from {} where source_id = $1", self.table("source")));
-        let query = sqlx::query_scalar::<_, Vec<String>>(granted.to_sql()).bind(place.source_id);
-        let granted = within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?;
-        if granted == readers {
-            return Ok(Vec::new());
-        }
-        let role = |name: &String| if name == "public" { name.clone() } else { Ident(name.clone()).to_string() };
-        let views = format!("{}, {}, {}", place.shown(), place.rows(), place.all());
-        let lost = granted.iter().filter(|name| !readers.contains(name));
-        let mut statements: Vec<String> =
-            lost.map(|name| format!("revoke select on {views} from {}", role(name))).collect();
-        for name in &readers {
-            statements.push(format!("grant usage on schema {schema}, {store} to {}", role(name)));
-            statements.push(format!("grant select on {views} to {}", role(name)));
-        }
-        let names = readers.iter().map(literal).collect::<Vec<_>>().join(", ");
-        statements.push(format!(
-            "update {} set readers = array[{names}]::text[] where source_id = {}",
-            self.table("source"),
-            place.source_id
+        // Roles that were renamed have kept what they had, and those that were dropped have nothing.
+        let granted = Statement::built(format!(
+            "select s.source_id, s.readers, array(select r from unnest(s.readers) r where r = 'public' \
+             or exists (select from pg_catalog.pg_roles p where p.rolname = r)) from {} s \
+             where s.table_schema = $1 and s.table_name = $2",
+            self.table("source")
         ));
+        let query = sqlx::query_as::<_, (i64, Vec<String>, Vec<String>)>(granted.to_sql());
+        let query = query.bind(&table.schema.0).bind(&table.name.0);
+        let granted = within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?;
+        let role = |name: &String| if name == "public" { name.clone() } else { Ident(name.clone()).to_string() };
+        let mut statements = Vec::new();
+        for (source_id, recorded, there) in granted {
+            if recorded == readers {
+                continue;
+            }
+            let Some(source) = sources.iter().find(|source| source.place.source_id == source_id) else { continue };
+            let place = &source.place;
+            let views = if source.current {
+                format!("{}, {}, {}", place.shown(), place.rows(), place.all())
+            } else {
+                place.rows().to_string()
+            };
+            let lost = there.iter().filter(|name| !readers.contains(name));
+            statements.extend(lost.map(|name| format!("revoke select on {views} from {}", role(name))));
+            for name in &readers {
+                statements.push(format!("grant usage on schema {schema}, {store} to {}", role(name)));
+                statements.push(format!("grant select on {views} to {}", role(name)));
+            }
+            let names = readers.iter().map(literal).collect::<Vec<_>>().join(", ");
+            statements.push(format!(
+                "update {} set readers = array[{names}]::text[] where source_id = {source_id}",
+                self.table("source"),
+            ));
+        }
         Ok(statements)
     }
 
-    /// The number of a rule; what a restore has to know of it is written down.
+    /// The number of a rule; what a restore has to know of it is written down. Tables that no longer move with it may still
+    /// have rows of it in the archive, so they stay in the list.
     ///
     /// # Errors
     /// When it cannot be written.
     pub async fn rule_id(&self, conn: &mut PgConnection, name: &str, definition: &Definition) -> Result<i64, JobError> {
         let statement = Statement::built(format!(
             "insert into {} as u (name, definition) values ($1, $2) \
-             on conflict (name) do update set definition = excluded.definition returning rule_id",
+             on conflict (name) do update set definition = jsonb_set(excluded.definition, '{{tables}}', \
+             (excluded.definition -> 'tables') || coalesce((select jsonb_agg(t) from \
+             jsonb_array_elements(u.definition -> 'tables') t where not (excluded.definition -> 'tables') \
+             @> jsonb_build_array(t)), '[]')) returning rule_id",
             self.table("rule")
         ));
         let query = sqlx::query_scalar::<_, i64>(statement.to_sql()).bind(name).bind(sqlx::types::Json(definition));

@@ -8,6 +8,8 @@ select c.oid, n.nspname::text as schema, c.relname::text as name, c.relkind::tex
        exists (select from pg_inherits i where i.inhparent = c.oid) as has_children,
        exists (select from pg_inherits i where i.inhrelid = c.oid) as is_child,
        row_security_active(c.oid) as row_security,
+       (select k.conname::text from pg_constraint k
+         where k.conrelid = c.oid and k.contype in ('p', 'u', 'x') and k.condeferrable order by 1 limit 1) as deferrable,
        array(select w.rulename::text from pg_rewrite w
               where w.ev_class = c.oid and w.ev_type = '4' and w.ev_enabled <> 'D' order by 1) as delete_rules,
        array(select t.tgname::text from pg_trigger t

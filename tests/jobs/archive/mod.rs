@@ -1,6 +1,7 @@
 //! The `archive` and `archive_restore` jobs on real servers: what moves comes back bit for bit, and nothing else moves.
 
 mod bad_days;
+mod changed;
 mod fidelity;
 mod generated;
 mod hidden;

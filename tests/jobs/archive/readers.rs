@@ -51,6 +51,39 @@ async fn whoever_may_read_the_table_may_read_its_archived_rows_and_nobody_else()
 }
 
 #[tokio::test]
+async fn readers_of_earlier_shapes_of_closed_schemas_and_of_other_names_are_followed() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    cluster.execute("postgres", "create role first; create role second; create role third; create role gone").await;
+    place.execute("grant select on t to first, gone; create schema closed; alter table t set schema closed").await;
+    let spec = || archive(json!({ "table": "closed.t", "age": "at", "older_than": "300days" }));
+    // Nobody may enter the schema, so nobody reads the archive.
+    place.execute("grant select on closed.t to public").await;
+    place.run(&spec()).await.succeeded();
+    let rows = "archive_store.rows_1";
+    assert_eq!([may_read(&place, "first", "archive.t").await, may_read(&place, "third", rows).await], [false, false]);
+    place.execute("grant usage on schema closed to first, gone; revoke select on closed.t from public").await;
+    place.run(&spec()).await.succeeded();
+    assert_eq!([may_read(&place, "first", rows).await, may_read(&place, "third", rows).await], [true, false]);
+    // A new shape, and other readers: the old one's follow.
+    place.execute("alter table closed.t add extra int; revoke select on closed.t from first, gone").await;
+    place.execute("grant usage on schema closed to second; grant select on closed.t to second").await;
+    place.execute("update closed.t set at = now() - interval '900 days' where id between 700 and 800").await;
+    place.run(&spec()).await.succeeded();
+    assert_eq!([may_read(&place, "first", rows).await, may_read(&place, "second", rows).await], [false, true]);
+    assert!(may_read(&place, "second", "archive.all_t").await);
+    // Roles that are renamed or dropped hold nothing up.
+    place.execute("alter role second rename to other").await;
+    place.run(&spec()).await.succeeded();
+    place.execute("drop owned by gone; drop role gone").await;
+    place.execute("revoke select on closed.t from other").await;
+    place.run(&spec()).await.succeeded();
+    assert!(!may_read(&place, "other", rows).await);
+    assert_eq!(place.plan(&spec()).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn no_view_of_somebody_else_is_replaced_and_no_two_tables_share_one() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;

@@ -55,6 +55,13 @@ pub(super) fn check_ordinary(table: &TableFacts) -> Result<(), JobError> {
     if let Some(column) = table.columns.iter().find(|column| RESERVED.contains(&column.name.as_str())) {
         return Err(refused(format!("{name} has a column {}, which is a name of the archive's own", column.name)));
     }
+    if let Some(constraint) = &table.deferrable {
+        return Err(refused(format!(
+            "the constraint {} of {name} is deferrable, so that rows could not be put back beside others of the same key; \
+             make it NOT DEFERRABLE",
+            Ident(constraint.clone())
+        )));
+    }
     if let Some(rule) = table.delete_rules.first() {
         return Err(refused(format!(
             "the rule {} of {name} turns a DELETE into something else; drop it, or leave the table out",

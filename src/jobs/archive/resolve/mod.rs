@@ -12,8 +12,9 @@ use sqlx::postgres::PgConnection;
 
 use super::catalogue::FACTS_LIMIT;
 use super::limit::Limit;
-use super::rule::{PICKED, Part, Rule};
+use super::rule::{HELD, HeldWith, PICKED, Part, Rule};
 use super::spec::Archive;
+use super::store::{Definition, KnownRule, Store};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::lengths::CalendarSpan;
@@ -27,10 +28,24 @@ use crate::pg::statement::Literal;
 /// [`JobError::Refused`] says what was found and what to do; nothing was touched.
 pub async fn resolve(spec: &Archive, conn: &mut PgConnection) -> Result<Rule, JobError> {
     let moment = Moment::read(spec, conn).await?;
-    match spec.root_table() {
-        Some(root) => table::resolve(spec, &root, &moment, conn).await,
-        None => scope::resolve(spec, &moment, conn).await,
+    let mut rule = match spec.root_table() {
+        Some(root) => table::resolve(spec, &root, &moment, conn).await?,
+        None => scope::resolve(spec, &moment, conn).await?,
+    };
+    let store = Store::new(&spec.schema);
+    if store.exists(conn).await? {
+        for known in store.rules(conn).await? {
+            rule.root.held_with.extend(held_by(&known, &rule));
+        }
     }
+    Ok(rule)
+}
+
+/// What a hold of another rule means for this one, where both are about the same roots and name their groups differently.
+fn held_by(known: &KnownRule, rule: &Rule) -> Option<HeldWith> {
+    let Definition { root, group, .. } = &known.definition;
+    let differs = *root == rule.root.table && *group != rule.root.group;
+    differs.then(|| HeldWith { rules: vec![known.name.clone()], when: format!("({group}) in ({HELD})") })
 }
 
 /// Something that stops the job before anything moves.
