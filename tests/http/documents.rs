@@ -5,24 +5,44 @@ use std::{env, fs, path::Path};
 
 use pgupkeep::telemetry::metrics::Metric;
 
+/// What stands between the marks of a document must be this.
+fn keep_in_step(document: &str, should_be: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+    let is = fs::read_to_string(&path).unwrap();
+    let (head, rest) = is.split_once("<!-- metrics -->\n").expect("the document holds the marks");
+    let (_, tail) = rest.split_once("<!-- end -->").expect("the marks have an end");
+    let should_be = format!("{head}<!-- metrics -->\n{should_be}<!-- end -->{tail}");
+    if env::var_os("PGUPKEEP_UPDATE_DOCS").is_some() {
+        fs::write(&path, &should_be).unwrap();
+        return;
+    }
+    assert!(is == should_be, "{document} is behind the program; run this test with PGUPKEEP_UPDATE_DOCS=1");
+}
+
 #[test]
-fn the_document_lists_every_metric_as_the_program_does() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+fn the_documents_list_every_metric_as_the_program_does() {
     let mut table = "| metric | sort | labels | meaning |\n|---|---|---|---|\n".to_owned();
     for metric in Metric::ALL {
         let labels: Vec<_> = metric.labels().iter().map(|label| format!("`{label}`")).collect();
         let (name, sort) = (metric.name(), metric.sort().as_str());
         writeln!(table, "| `{name}` | {sort} | {} | {} |", labels.join(", "), metric.help()).unwrap();
     }
-    let is = fs::read_to_string(&path).unwrap();
-    let (head, rest) = is.split_once("<!-- metrics -->\n").expect("docs/metrics.md holds the table");
-    let (_, tail) = rest.split_once("<!-- end -->").expect("the table has an end");
-    let should_be = format!("{head}<!-- metrics -->\n{table}<!-- end -->{tail}");
-    if env::var_os("PGUPKEEP_UPDATE_DOCS").is_some() {
-        fs::write(&path, &should_be).unwrap();
-        return;
+    keep_in_step("docs/metrics.md", &table);
+
+    let mut list = String::new();
+    let mut width = 0;
+    for (nth, metric) in Metric::ALL.iter().enumerate() {
+        let name = format!("`{}`", metric.name());
+        if nth > 0 {
+            width += name.len() + 2;
+            list.push_str(if width > 120 { ",\n" } else { ", " });
+        }
+        if nth == 0 || width > 120 {
+            width = name.len();
+        }
+        list.push_str(&name);
     }
-    assert!(is == should_be, "docs/metrics.md is behind the program; run this test with PGUPKEEP_UPDATE_DOCS=1");
+    keep_in_step("README.md", &format!("{list}.\n"));
 }
 
 #[test]

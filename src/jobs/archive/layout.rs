@@ -404,13 +404,13 @@ fn view_columns(shapes: &[&Shape]) -> Vec<(Ident, String)> {
             .iter()
             .filter_map(|shape| shape.columns.iter().find(|other| other.name == column.name))
             .map(|column| column.shown.as_str());
-        (column.name.clone(), common_type(types))
+        (column.name.clone(), holding_type(types))
     });
     each.collect()
 }
 
 /// A type that values of all these types have without a change: one of them, or text, which holds them all.
-fn common_type<'t>(types: impl Iterator<Item = &'t str>) -> String {
+fn holding_type<'t>(types: impl Iterator<Item = &'t str>) -> String {
     const WIDENING: [&[&str]; 3] =
         [&["smallint", "integer", "bigint", "numeric"], &["real", "double precision"], &["character varying", "text"]];
     let types: Vec<&str> = types.collect();
