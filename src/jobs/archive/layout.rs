@@ -441,3 +441,28 @@ fn without_limit(of: &str) -> String {
 fn named(columns: &[&Column]) -> String {
     columns.iter().map(|column| column.name.0.clone()).collect::<Vec<_>>().join(" and ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_over_several_shapes_shows_the_type_that_holds_all_of_their_values() {
+        let check = |types: &[&str], expected: &str| {
+            assert_eq!(holding_type(types.iter().copied()), expected, "{types:?}");
+        };
+        check(&["numeric(12,2)"], "numeric(12,2)");
+        check(&["integer", "integer"], "integer");
+        check(&["bigint", "integer"], "bigint");
+        check(&["smallint", "numeric(9,3)"], "numeric");
+        check(&["numeric(12,2)", "numeric(20,6)"], "numeric");
+        check(&["character varying(10)", "character varying(50)"], "character varying");
+        check(&["text", "character varying(50)"], "text");
+        check(&["real", "double precision"], "double precision");
+        // A number that is neither, a point in time that depends on the zone, and what has nothing to do with each other.
+        check(&["double precision", "bigint"], "text");
+        check(&["timestamp with time zone", "timestamp without time zone"], "text");
+        check(&["character(5)", "character(8)"], "text");
+        check(&["uuid", "integer", "integer"], "text");
+    }
+}
