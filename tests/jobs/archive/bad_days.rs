@@ -3,6 +3,8 @@
 use pgupkeep::fault::Fault;
 use pgupkeep::jobs::archive::store::Store;
 use pgupkeep::jobs::archive::verify::{Groups, verify, verify_groups};
+use pgupkeep::jobs::context::Outfit;
+use pgupkeep::names::TargetName;
 use serde_json::json;
 
 use super::super::archive_rules::TIMES;
@@ -336,4 +338,36 @@ async fn a_full_disk_stops_the_archival_and_loses_nothing() {
     place.run(&spec).await.succeeded();
     assert_same("live and archived", &binary_rows(&mut session, "select * from archive.all_t").await, &all);
     assert_eq!(place.plan(&spec).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn where_a_backup_job_is_configured_nothing_moves_without_a_young_backup() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let target = TargetName::parse("target").unwrap();
+    let outfit = Outfit { backed_up: [target].into(), ..Outfit::default() };
+    let place = Workplace::new(&cluster, EVENTS).await.equipped(outfit);
+    let refused = async |words: &str| {
+        // A plan shows what would move all the same: in a sequence the backup comes first.
+        assert_ne!(place.plan(&events(json!({}))).await, Vec::<String>::new());
+        let told = format!("{:?}", place.run(&events(json!({}))).await.finish);
+        assert!(told.contains(words) && told.contains("require_backup"), "{told}");
+        assert_eq!(place.ask(LIVE).await, "900");
+    };
+    refused("the backup job of target has not worked yet").await;
+    let backed_up = |outcome: &str, ago: &str| {
+        format!(
+            "insert into pgupkeep.run (run_id, job, kind, target, trigger, due_at, eligible_at, spec, exclusive_keys, state,
+               outcome, attempts, started_at, finished_at)
+             select gen_random_uuid(), 'b', 'backup', 'target', 'manual', t, t, '{{}}', '{{}}', 'finished', '{outcome}', 1, t, t
+               from (select now() - interval '{ago}' as t) s"
+        )
+    };
+    cluster.execute(&place.control, &backed_up("failed", "1 hour")).await;
+    refused("no backup of target has succeeded").await;
+    cluster.execute(&place.control, &backed_up("succeeded", "2 days")).await;
+    refused("the newest good backup of target is 2days").await;
+    cluster.execute(&place.control, &backed_up("succeeded", "30 hours")).await;
+    place.run(&events(json!({}))).await.succeeded();
+    assert_whole(&place).await;
 }
