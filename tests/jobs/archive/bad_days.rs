@@ -367,7 +367,24 @@ async fn where_a_backup_job_is_configured_nothing_moves_without_a_young_backup()
     refused("no backup of target has succeeded").await;
     cluster.execute(&place.control, &backed_up("succeeded", "2 days")).await;
     refused("the newest good backup of target is 2days").await;
-    cluster.execute(&place.control, &backed_up("succeeded", "30 hours")).await;
+    // One inside a sequence counts once its turn is done, whatever became of the sequence.
+    let in_sequence = |outcome: &str| {
+        format!(
+            "with r as (
+               insert into pgupkeep.run (run_id, job, kind, target, trigger, due_at, eligible_at, spec, exclusive_keys, state,
+                 outcome, attempts, started_at, finished_at)
+               select gen_random_uuid(), 'full', 'sequence', 'target', 'manual', now(), now(),
+                      '{{\"inner\": [{{\"name\": \"it''s (b)\", \"kind\": \"backup\"}}]}}', '{{}}', 'finished', 'failed', 1, now(), now()
+               returning run_id),
+             a as (insert into pgupkeep.attempt (run_id, attempt, daemon_id, lease_token)
+               select run_id, 1, gen_random_uuid(), gen_random_uuid() from r returning run_id)
+             insert into pgupkeep.step (run_id, attempt, job, step, sent_at, finished_at, outcome)
+             select run_id, 1, 'full', 'it''s (b) (1 of 2)', now(), now(), '{outcome}' from a"
+        )
+    };
+    cluster.execute(&place.control, &in_sequence("not_done")).await;
+    refused("the newest good backup of target is 2days").await;
+    cluster.execute(&place.control, &in_sequence("done")).await;
     place.run(&events(json!({}))).await.succeeded();
     assert_whole(&place).await;
 }
