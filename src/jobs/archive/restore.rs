@@ -94,8 +94,8 @@ pub fn script(store: &Store, wanted: &Wanted, sources: &[Source], live: &Live, h
         lines.push(insert(source, wanted.group_id, live));
         lines.push(forget(source, wanted.group_id));
     }
-    lines.push(FIRE_DEFERRED.to_owned());
     lines.push(settle(store, wanted, hold, u64::try_from(wanted.rows).unwrap_or_default()));
+    lines.push(FIRE_DEFERRED.to_owned());
     lines.extend(wanted.rule.definition.unmarks.iter().cloned());
     lines.push("commit".to_owned());
     Statement::built(lines.join(";\n"))
