@@ -66,7 +66,10 @@ impl Config {
     /// Gives every problem at once.
     pub fn parse(bytes: &[u8], path: &Path, variables: Variables<'_>) -> Result<Self, Problems> {
         let (config, found) = Self::parse_in_part(bytes, path, variables);
-        let warnings = found?;
+        Self::complete(config, found?, path)
+    }
+
+    fn complete(config: Option<Self>, warnings: Vec<Problem>, path: &Path) -> Result<Self, Problems> {
         // Without a problem there is a configuration: whatever is missing from it was told as a problem.
         config.map(|config| Self { warnings, ..config }).ok_or_else(|| {
             let finding =
@@ -91,7 +94,7 @@ impl Config {
                 Ok((Self { jobs, entries, reload, ..config }, Some(problems)))
             }
             (_, Err(problems)) => Err(problems.into()),
-            (_, Ok(_)) => Ok((Self::parse(&bytes, path, variables)?, None)),
+            (config, Ok(warnings)) => Ok((Self::complete(config, warnings, path)?, None)),
         }
     }
 

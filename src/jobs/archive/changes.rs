@@ -9,10 +9,13 @@ use std::fmt;
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
+use super::store::{affect, execute};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
-use crate::pg::PgError;
-use crate::pg::statement::{Ident, Qualified, Statement};
+use crate::pg::statement::{Ident, Qualified};
+
+/// Lets deferred constraints and their triggers do now, where it can still be seen, what they would do at the commit.
+pub(super) const FIRE_DEFERRED: &str = "set constraints all immediate";
 
 /// What a transaction has changed in one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,15 +36,6 @@ impl fmt::Display for Change {
 pub(super) struct Changes {
     tables: HashMap<Oid, (Qualified, Change)>,
     locked: HashMap<Oid, String>,
-}
-
-/// How a transaction turned out otherwise than it should.
-#[derive(Debug)]
-pub(super) enum Compared {
-    /// It changed something else; what, in words.
-    Other(String),
-    /// It could not be asked.
-    Failed(JobError),
 }
 
 impl Changes {
@@ -69,31 +63,33 @@ impl Changes {
         self
     }
 
-    /// Sees that since then exactly the expected changes were made, and any in `ours`, the schema of the archive's catalogue.
-    pub(super) async fn compare(
+    /// Looks whether since then exactly the expected changes were made, and any in `ours`, the schema of the archive's
+    /// catalogue; in words, what else was. What is put off to the commit is made to happen before.
+    ///
+    /// # Errors
+    /// The server's, or a deferred trigger's.
+    pub(super) async fn beyond(
         &self,
         conn: &mut PgConnection,
         ours: &Ident,
         expected: &HashMap<Qualified, Change>,
-    ) -> Result<(), Compared> {
-        let since = Self::read(conn).await.map_err(Compared::Failed)?.since(self);
+    ) -> Result<Option<String>, JobError> {
+        execute(conn, &[FIRE_DEFERRED.to_owned()]).await?;
+        let since = Self::read(conn).await?.since(self);
         for (table, expected) in expected {
             let found =
                 since.tables.values().find(|(name, _)| name == table).map(|(_, found)| *found).unwrap_or_default();
             if found != *expected {
                 let why = if found == Change::default() { "; is track_counts off?" } else { "" };
-                return Err(Compared::Other(format!("{table} has {found}; expected {expected}{why}")));
+                return Ok(Some(format!("{table} has {found}; expected {expected}{why}")));
             }
         }
         for (table, found) in since.tables.values() {
             if table.schema != *ours && !expected.contains_key(table) && *found != Change::default() {
-                return Err(Compared::Other(format!("{table} has {found}")));
+                return Ok(Some(format!("{table} has {found}")));
             }
         }
-        match since.locked.values().next() {
-            Some(table) => Err(Compared::Other(format!("{table} was truncated, altered or dropped"))),
-            None => Ok(()),
-        }
+        Ok(since.locked.values().next().map(|table| format!("{table} was truncated, altered or dropped")))
     }
 }
 
@@ -117,10 +113,4 @@ pub(super) async fn affect_only(conn: &mut PgConnection, marks: &[String]) -> Re
          back"
     );
     Err(JobError::Refused { fault: Fault::Statement, message })
-}
-
-/// Sends a statement; gives back how many rows it affected.
-pub(super) async fn affect(conn: &mut PgConnection, statement: &str) -> Result<u64, JobError> {
-    let statement = Statement::built(statement);
-    Ok(sqlx::raw_sql(statement.to_sql()).execute(conn).await.map_err(PgError::from)?.rows_affected())
 }

@@ -8,7 +8,6 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::changes::affect_only;
-use super::limit::Limit;
 use super::spec::Archive;
 use super::step::ExpireStep;
 use super::store::{Source, Store, execute};
@@ -38,23 +37,33 @@ pub(super) async fn plan(
     keep: CalendarSpan,
 ) -> Result<Vec<ExpireStep>, JobError> {
     let statement = Statement::built(format!(
-        "select g.group_id, g.row_count, to_char(b.before at time zone 'UTC', 'YYYY-MM-DD') as before \
-         from (select clock_timestamp() - make_interval(months => $2, days => $3) as before) b, {} g \
-         join {} u on u.rule_id = g.rule_id where u.name = $1 and g.row_count > 0 and g.last_activity < b.before \
-         and coalesce(g.hold_until <= clock_timestamp(), true) order by g.last_activity, g.group_id",
+        "select g.group_id, g.row_count, to_char(({}) at time zone 'UTC', 'YYYY-MM-DD') as before from {} g \
+         join {} u on u.rule_id = g.rule_id where u.name = $1 and g.row_count > 0 and {} order by g.last_activity, g.group_id",
+        kept_from(keep),
         store.table("group_state"),
-        store.table("rule")
+        store.table("rule"),
+        is_due(keep)
     ));
-    let query =
-        sqlx::query_as::<_, (i64, i64, String)>(statement.to_sql()).bind(rule).bind(keep.months).bind(keep.days);
+    let query = sqlx::query_as::<_, (i64, i64, String)>(statement.to_sql()).bind(rule);
     let due = within(FACTS_LIMIT, query.fetch_all(conn)).await?;
     let steps = chunks(&due).into_iter().map(|groups| ExpireStep {
         rule: rule.to_owned(),
         groups: groups.iter().map(|(id, ..)| *id).collect(),
         rows: groups.iter().map(|(_, rows, _)| rows).sum(),
         before: groups.first().map(|(.., before)| before.clone()).unwrap_or_default(),
+        keep,
     });
     Ok(steps.collect())
+}
+
+/// The instant since which groups are kept.
+fn kept_from(keep: CalendarSpan) -> String {
+    format!("clock_timestamp() - make_interval(months => {}, days => {})", keep.months, keep.days)
+}
+
+/// The condition over a group `g` that it has been kept long enough and is not held.
+fn is_due(keep: CalendarSpan) -> String {
+    format!("g.last_activity < {} and coalesce(g.hold_until <= clock_timestamp(), true)", kept_from(keep))
 }
 
 /// As many groups as one transaction takes.
@@ -101,16 +110,10 @@ pub(super) async fn perform(
             store.table("group_state")
         ),
     ];
-    let Limit::At(keep) = spec.archive_keep else {
-        return Err(JobError::Refused { fault: Fault::Internal, message: "the archive keeps everything".to_owned() });
-    };
     let still_due = Statement::built(format!(
-        "select count(*), coalesce(sum(row_count), 0)::bigint from {} where {kept_of} \
-         and last_activity < clock_timestamp() - make_interval(months => {}, days => {}) \
-         and coalesce(hold_until <= clock_timestamp(), true)",
+        "select count(*), coalesce(sum(g.row_count), 0)::bigint from {} g where {kept_of} and {}",
         store.table("group_state"),
-        keep.months,
-        keep.days
+        is_due(step.keep)
     ));
     let copies: Vec<String> = match &export {
         Some(_) => sources.iter().map(|source| copy_of(source, groups)).collect(),

@@ -12,21 +12,18 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::batch::{Batch, Unreadable};
-use super::changes::{self, Change, Changes, Compared, affect};
+use super::changes::{Change, Changes, FIRE_DEFERRED, affect_only};
 use super::copy::{CopyError, Rows};
 use super::digest::{Digest, RowHasher};
 use super::layout::Place;
 use super::rule::{Part, Root, Rule};
 use super::segment::{Segments, encode};
 use super::shape::Shape;
-use super::store::{Definition, NewBatch, Store, check_shape, execute};
+use super::store::{Definition, NewBatch, Store, affect, check_shape, execute};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::PgError;
 use crate::pg::statement::{Statement, literal};
-
-/// Lets deferred constraints and their triggers do now what they would do at the commit.
-pub(super) const FIRE_DEFERRED: &str = "set constraints all immediate";
 
 /// How much is sent to the server at a time.
 const PIECE: usize = 1 << 16;
@@ -115,6 +112,7 @@ impl Move<'_> {
         for (part, (shape, _)) in self.rule.parts.iter().zip(self.sources) {
             check_shape(conn, part, shape).await?;
         }
+        let before = Changes::read(conn).await?;
         let roots = affect(conn, &self.pick(chunk)).await?;
         execute(conn, &self.rule.locks).await?;
         let gone = affect(conn, &self.unpick()).await?;
@@ -125,7 +123,6 @@ impl Move<'_> {
         }
         sqlx::raw_sql("analyze pg_temp.pgupkeep_picked").execute(&mut *conn).await?;
         execute(conn, &self.keep_apart(bounds)).await?;
-        let before = Changes::read(conn).await?;
         let rule_id = self.store.rule_id(conn, &self.rule.name, &self.definition()).await?;
         let batch = NewBatch {
             run_id: self.run_id,
@@ -156,8 +153,6 @@ impl Move<'_> {
         }
         let counts: Vec<(i64, i64)> = counts.into_iter().collect();
         self.store.count_groups(conn, &counts).await?;
-        // What is put off to the commit happens now, where it can still be seen.
-        execute(conn, &[FIRE_DEFERRED.to_owned()]).await?;
         self.prove_nothing_else_changed(conn, &before, &moved).await?;
         self.mark(conn, &counts).await?;
         sqlx::raw_sql("commit").execute(&mut *conn).await?;
@@ -170,7 +165,10 @@ impl Move<'_> {
         let columns = keys.iter().enumerate().map(|(nth, (_, of))| format!(", k{} {of}", nth + 1));
         let columns = columns.collect::<Vec<_>>().concat();
         let tables = super::step::tables(self.rule).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        vec![
+        // Dropped before anything is counted: the lock that this takes must not be mistaken for somebody else's.
+        let kept =
+            self.kept_apart(bounds).map(|(part, _)| format!("drop table if exists pg_temp.{}", kept_table(part)));
+        let begin = [
             "begin isolation level read committed".to_owned(),
             "set local search_path = pg_catalog, pg_temp".to_owned(),
             format!("set local lock_timeout = {}", bounds.lock_wait.as_millis()),
@@ -186,7 +184,8 @@ impl Move<'_> {
             format!(
                 "create temporary table pgupkeep_picked (tid tid, group_key text, activity timestamptz{columns}) on commit drop"
             ),
-        ]
+        ];
+        begin.into_iter().chain(kept).collect()
     }
 
     /// Locks the roots that may go. New rows that refer to one of them wait from here on for the end of the batch.
@@ -219,16 +218,20 @@ impl Move<'_> {
 
     /// Writes down which rows stay, where a chunk is split: what is said of the whole does not hold for a rest.
     fn keep_apart(&self, bounds: Bounds) -> Vec<String> {
-        let kept = self.rule.parts.iter().filter_map(|part| part.kept.as_ref().map(|kept| (part, kept)));
-        let tables = kept.filter(|_| bounds.rows.is_some() && bounds.first).flat_map(|(part, kept)| {
+        let tables = self.kept_apart(bounds).flat_map(|(part, kept)| {
             let table = kept_table(part);
             [
-                format!("drop table if exists pg_temp.{table}"),
                 format!("create temporary table {table} on commit preserve rows as {kept}"),
                 format!("analyze pg_temp.{table}"),
             ]
         });
         tables.collect()
+    }
+
+    /// The parts of which some rows stay, where that has to be written down now; with the SELECT of those rows.
+    fn kept_apart(&self, bounds: Bounds) -> impl Iterator<Item = (&Part, &String)> {
+        let begins = bounds.rows.is_some() && bounds.first;
+        self.rule.parts.iter().filter(move |_| begins).filter_map(|part| part.kept.as_ref().map(|kept| (part, kept)))
     }
 
     fn not_held(&self) -> String {
@@ -359,16 +362,16 @@ impl Move<'_> {
     ) -> Result<(), JobError> {
         let deleted = |rows: &u64| Change { deleted: i64::try_from(*rows).unwrap_or(i64::MAX), ..Change::default() };
         let expected = self.rule.parts.iter().zip(&moved.rows).map(|(part, rows)| (part.table.clone(), deleted(rows)));
-        before.compare(conn, &self.store.store, &expected.collect()).await.map_err(|what| match what {
-            Compared::Other(found) => JobError::Refused {
+        match before.beyond(conn, &self.store.store, &expected.collect()).await? {
+            None => Ok(()),
+            Some(found) => Err(JobError::Refused {
                 fault: Fault::Statement,
                 message: format!(
                     "the batch has done more than move rows, as a cascade, a trigger or a rule does: {found}; it was rolled back \
                      and nothing was moved"
                 ),
-            },
-            Compared::Failed(error) => error,
-        })
+            }),
+        }
     }
 
     /// Marks the roots that stay; the marks may write to one table and no other.
@@ -383,7 +386,7 @@ impl Move<'_> {
             self.store.table("group_state")
         );
         execute(conn, &["drop table if exists pg_temp.pgupkeep_moved".to_owned(), totals]).await?;
-        changes::affect_only(conn, &self.rule.marks).await
+        affect_only(conn, &self.rule.marks).await
     }
 }
 

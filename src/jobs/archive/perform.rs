@@ -105,7 +105,9 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
                     bounds.first = false;
                 }
                 // Which rows of a chunk stay is remembered in the session, so another one cannot go on with a rest.
-                Err(error) if is_too_slow(&error) && (bounds.first || cx.session.pid == worked) => {
+                Err(error)
+                    if is_too_slow(&error) && cx.session.is_usable() && (bounds.first || cx.session.pid == worked) =>
+                {
                     // The server stopped it at `batch_time`, and nothing was moved: less at a time, then.
                     let rows = bounds.rows.unwrap_or(step.most) / 2;
                     if rows < FEWEST_ROWS {

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
-use super::changes::{Change, Changes, Compared, affect_only};
+use super::changes::{Change, Changes, FIRE_DEFERRED, affect_only};
 use super::digest::{Digest, RowHasher};
-use super::mover::{FIRE_DEFERRED, stream};
+use super::mover::stream;
 use super::shape::{Column, Shape};
 use super::store::{KnownRule, Source, Store, execute};
 use crate::fault::Fault;
@@ -157,16 +157,13 @@ pub async fn restore(
         );
         return Err(refuse(wanted, &reason));
     }
-    // What is put off to the commit happens now, where it can still be seen: rows that a trigger changes after they were
-    // written are not the ones that were proven.
-    execute(conn, &[FIRE_DEFERRED.to_owned()]).await?;
-    before.compare(conn, &store.store, &written_to).await.map_err(|what| match what {
-        Compared::Other(found) => refuse(
-            wanted,
-            &format!("writing its rows has done more than that, as a trigger or a rule does: {found}; switch it off meanwhile"),
-        ),
-        Compared::Failed(error) => error,
-    })?;
+    // Rows that a trigger changes after they were written are not the ones that were proven.
+    if let Some(found) = before.beyond(conn, &store.store, &written_to).await? {
+        let why = format!(
+            "writing its rows has done more than that, as a trigger or a rule does: {found}; switch it off meanwhile"
+        );
+        return Err(refuse(wanted, &why));
+    }
     affect_only(conn, &wanted.rule.definition.unmarks).await?;
     sqlx::raw_sql("commit").execute(conn).await?;
     Ok(restored)

@@ -11,6 +11,7 @@ use super::rule::Rule;
 use super::store::Store;
 use crate::amounts::rough_size;
 use crate::jobs::context::{Context, JobError};
+use crate::lengths::CalendarSpan;
 use crate::pg::connect::within;
 use crate::pg::statement::Qualified;
 
@@ -119,8 +120,10 @@ pub struct ExpireStep {
     pub groups: Vec<i64>,
     /// Their rows.
     pub rows: i64,
-    /// What was last active before this goes.
+    /// What was last active before this goes, as a date for people.
     pub before: String,
+    /// How long the archive keeps them.
+    pub keep: CalendarSpan,
 }
 
 /// One unit of work.

@@ -526,6 +526,15 @@ pub(super) async fn execute(conn: &mut PgConnection, statements: &[String]) -> R
     Ok(())
 }
 
+/// Sends a statement; gives back how many rows it affected.
+///
+/// # Errors
+/// The server's.
+pub(super) async fn affect(conn: &mut PgConnection, statement: &str) -> Result<u64, JobError> {
+    let statement = Statement::built(statement);
+    Ok(sqlx::raw_sql(statement.to_sql()).execute(conn).await?.rows_affected())
+}
+
 /// Whether a part's table is still as it was when its shape was read.
 ///
 /// # Errors
