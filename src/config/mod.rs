@@ -33,7 +33,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::{Cadence, CatchUp, Overlap, Window};
-use crate::jobs::context::Outfit;
+use crate::jobs::outfit::Outfit;
 use crate::jobs::{Job as _, JobSpec};
 use crate::names::{EntryName, JobName, TargetName, WindowName};
 use crate::repository::Repositories;

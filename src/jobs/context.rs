@@ -1,7 +1,5 @@
 //! What a job is given: a session to work in, a journal to write in, and the order to stop.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +8,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::journal::Journal;
+use super::outfit::Outfit;
+use super::until::{Until, Waiting, ordered};
 use super::{JobSpec, Measures, StepReport, WithError};
 use crate::fault::Fault;
 use crate::ledger::step::StepId;
@@ -20,7 +20,7 @@ use crate::pg::progress::Seen;
 use crate::pg::session::{Returned, Server, Session, SessionError};
 use crate::pg::statement::Statement;
 use crate::policy::gate::{Stop, gate};
-use crate::repository::{Repositories, RepositoryError};
+use crate::repository::RepositoryError;
 use crate::run_state::StepOutcome;
 
 /// How a job failed.
@@ -80,27 +80,6 @@ impl From<RepositoryError> for JobError {
 impl From<sqlx::Error> for JobError {
     fn from(error: sqlx::Error) -> Self {
         Self::Target(error.into())
-    }
-}
-
-/// What lies outside the databases, for the kinds that need it.
-#[derive(Debug, Clone)]
-pub struct Outfit {
-    /// Where backups are.
-    pub repositories: Repositories,
-    /// Where programs are looked for, after the places that PostgreSQL's packages have.
-    pub search_path: Vec<PathBuf>,
-    /// The targets that a backup job is configured for.
-    pub backed_up: BTreeSet<TargetName>,
-    /// The binary of pgupkeep, which starts other programs so that they die with it.
-    pub starter: PathBuf,
-}
-
-impl Default for Outfit {
-    fn default() -> Self {
-        let starter = crate::child::THIS_BINARY.into();
-        let (repositories, search_path, backed_up) = Default::default();
-        Self { repositories, search_path, backed_up, starter }
     }
 }
 
@@ -490,91 +469,4 @@ async fn close_failed<T>(journal: &Journal, id: StepId, error: JobError) -> Resu
     };
     journal.end(id, outcome, &Measures::default(), Some(&error.to_string())).await?;
     Err(error)
-}
-
-/// What may end a statement of ours before it is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// An order to stop.
-    Ordered,
-    /// An order to stop, or having waited for other sessions without a break for so long.
-    Waited(Duration),
-    /// So much time and nothing else: for clearing up what an order to stop has left.
-    Elapsed(Duration),
-}
-
-/// Since when a statement has waited for other sessions, and for whom.
-#[derive(Debug, Clone)]
-struct Waiting {
-    since: Instant,
-    whom: String,
-}
-
-impl Waiting {
-    /// Notes what a look at the session has shown.
-    fn note(slot: &watch::Sender<Option<Self>>, whom: Option<String>) {
-        slot.send_modify(|known| {
-            let since = known.as_ref().map_or_else(Instant::now, |known| known.since);
-            *known = whom.map(|whom| Self { since, whom });
-        });
-    }
-}
-
-impl Until {
-    const fn heeds_orders(self) -> bool {
-        !matches!(self, Self::Elapsed(_))
-    }
-
-    /// Waits until the limit is reached; for ever when there is none.
-    async fn reached(self, mut waiting: watch::Receiver<Option<Waiting>>) -> JobError {
-        let whom = match self {
-            Self::Ordered => std::future::pending().await,
-            Self::Elapsed(limit) => {
-                tokio::time::sleep(limit).await;
-                let known = waiting.borrow();
-                known.as_ref().map_or_else(|| "nobody in particular".to_owned(), |known| known.whom.clone())
-            }
-            Self::Waited(limit) => loop {
-                let known = waiting.borrow_and_update().clone();
-                let over = async {
-                    match known.as_ref().and_then(|known| known.since.checked_add(limit)) {
-                        Some(over) => tokio::time::sleep_until(over).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    () = over => break known.map(|known| known.whom).unwrap_or_default(),
-                    Ok(()) = waiting.changed() => {}
-                    else => std::future::pending().await,
-                }
-            },
-        };
-        let (Self::Waited(limit) | Self::Elapsed(limit)) = self else { return std::future::pending().await };
-        let limit = humantime::format_duration(limit);
-        let message = format!("the statement was cancelled by pgupkeep after waiting during {limit} for {whom}");
-        JobError::Refused { fault: Fault::Locked, message }
-    }
-}
-
-/// Waits for the order to stop or the inner job's deadline; for ever when there is neither.
-async fn ordered(orders: &mut watch::Receiver<Option<Stop>>, deadline: Option<Instant>) -> Stop {
-    let order = async {
-        match orders.wait_for(Option::is_some).await.map(|order| order.clone()) {
-            Ok(Some(stop)) => stop,
-            _ => std::future::pending().await,
-        }
-    };
-    let timed_out = async {
-        match deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-        Stop::TimedOut
-    };
-    tokio::select! {
-        biased;
-        stop = order => stop,
-        stop = timed_out => stop,
-    }
 }

@@ -9,11 +9,13 @@ pub mod backup;
 pub mod context;
 pub mod drive;
 pub mod journal;
+pub mod outfit;
 pub mod pattern;
 pub mod prune_history;
 pub mod reindex;
 pub mod sequence;
 pub mod sql;
+pub mod until;
 pub mod vacuum;
 
 use std::fmt::Display;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pgupkeep::config::Connection;
-use pgupkeep::jobs::context::{Context, Outfit};
+use pgupkeep::jobs::context::Context;
 use pgupkeep::jobs::drive::{End, Finish};
 use pgupkeep::jobs::journal::Journal;
+use pgupkeep::jobs::outfit::Outfit;
 use pgupkeep::jobs::{JobSpec, kind};
 use pgupkeep::ledger::Ledger;
 use pgupkeep::ledger::lease::{AttemptEnd, Counts, Next};

@@ -8,7 +8,7 @@ use nix::unistd::{AccessFlags, access};
 use super::finding::{Check, Finding, Level};
 use crate::jobs::JobSpec;
 use crate::jobs::backup::{Tools, find_tools};
-use crate::jobs::context::Outfit;
+use crate::jobs::outfit::Outfit;
 use crate::jobs::reindex::room::free_on;
 use crate::repository::{Place, Repositories};
 

@@ -167,7 +167,7 @@ async fn known_sources(store: &Store, rule: &Rule, cx: &mut Context) -> Result<V
         let shape = Shape::read(conn, part).await?;
         let known = if exists { store.sources(conn, Some(&part.table)).await? } else { Vec::new() };
         let is_known = known.iter().any(|source| source.current);
-        let found = known.into_iter().find(|source| source.current && source.shape == shape);
+        let found = known.into_iter().find(|source| source.is_for(&shape));
         let place = found.map(|source| source.place).ok_or_else(|| JobError::Refused {
             fault: Fault::Locked,
             message: if is_known {

@@ -231,7 +231,7 @@ async fn lacks_something(store: &Store, rule: &Rule, cx: &mut Context) -> Result
     for part in &rule.parts {
         let shape = Shape::read(conn, part).await?;
         let known = store.sources(conn, Some(&part.table)).await?;
-        if !known.iter().any(|source| source.current && source.shape == shape) {
+        if !known.iter().any(|source| source.is_for(&shape)) {
             return Ok(Lacks::Places);
         }
         if !store.access(conn, &part.table).await?.is_empty() {

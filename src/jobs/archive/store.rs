@@ -45,6 +45,13 @@ pub struct Source {
     pub current: bool,
 }
 
+impl Source {
+    /// Whether rows of this shape go here now.
+    pub fn is_for(&self, shape: &Shape) -> bool {
+        self.current && self.shape == *shape
+    }
+}
+
 /// What a restore has to know of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
@@ -256,7 +263,7 @@ impl Store {
     /// When it cannot be read or made.
     pub async fn ensure_source(&self, conn: &mut PgConnection, shape: &Shape) -> Result<Place, JobError> {
         let known = self.sources(conn, Some(&shape.table)).await?;
-        if let Some(source) = known.iter().find(|source| source.current && source.shape == *shape) {
+        if let Some(source) = known.iter().find(|source| source.is_for(shape)) {
             return Ok(source.place.clone());
         }
         let view = match known.first() {

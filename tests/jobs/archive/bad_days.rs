@@ -3,7 +3,7 @@
 use pgupkeep::fault::Fault;
 use pgupkeep::jobs::archive::store::Store;
 use pgupkeep::jobs::archive::verify::{Groups, verify, verify_groups};
-use pgupkeep::jobs::context::Outfit;
+use pgupkeep::jobs::outfit::Outfit;
 use pgupkeep::names::TargetName;
 use serde_json::json;
 

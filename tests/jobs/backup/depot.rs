@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pgupkeep::jobs::JobSpec;
-use pgupkeep::jobs::context::Outfit;
+use pgupkeep::jobs::outfit::Outfit;
 use pgupkeep::names::RepositoryName;
 use pgupkeep::repository::catalogue::{Entry, Standing};
 use pgupkeep::repository::check::Damage;

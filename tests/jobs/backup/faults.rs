@@ -253,7 +253,7 @@ async fn a_repository_whose_disk_is_not_mounted_is_not_made_anew() {
     let name = pgupkeep::names::RepositoryName::parse("local").unwrap();
     let repositories =
         pgupkeep::repository::Repositories([(name, pgupkeep::repository::Place::Folder(elsewhere))].into());
-    let outfit = pgupkeep::jobs::context::Outfit { repositories, ..depot.outfit() };
+    let outfit = pgupkeep::jobs::outfit::Outfit { repositories, ..depot.outfit() };
     let place = Workplace::new(&cluster, "select").await.equipped(outfit);
     let went = place.run(&depot.job(json!({}))).await;
     assert_eq!(went.finish.end, End::Failed);
