@@ -17,6 +17,6 @@ pub struct Completions {
 pub fn completions(args: &Completions) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "pgupkeep", &mut script);
-    output::say(String::from_utf8_lossy(&script).trim_end());
+    output::say_verbatim(String::from_utf8_lossy(&script).trim_end());
     Exit::Done
 }

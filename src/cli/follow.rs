@@ -47,7 +47,7 @@ impl Screen {
     pub(super) fn line(&self, text: &str) {
         match self {
             // A terminal that went away does not want the line.
-            Self::Bars(bars) => drop(bars.println(text)),
+            Self::Bars(bars) => drop(bars.println(output::harmless(text))),
             Self::Lines => output::tell(text),
         }
     }

@@ -51,7 +51,9 @@ pub async fn healthcheck(path: &Path, args: &Healthcheck) -> Exit {
         output::complain(&format!("what answers at http://{address}{page} does not speak HTTP"));
         return Exit::Failed;
     };
-    output::say(body.trim_end());
+    for line in body.lines() {
+        output::say(line);
+    }
     if status == 200 { Exit::Done } else { Exit::Failed }
 }
 

@@ -14,8 +14,13 @@ use super::exit::Exit;
 use crate::ledger::LedgerError;
 use crate::lengths::rough;
 
-/// Prints a part of the answer.
-pub fn say(text: &str) {
+/// Prints one line of the answer, whatever the names in it hold.
+pub fn say(line: &str) {
+    say_verbatim(&harmless(line));
+}
+
+/// Prints a text that others read as it stands: JSON, SQL, a shell's completions.
+pub fn say_verbatim(text: &str) {
     // A reader that went away, such as `head`, is no error.
     let _gone = writeln!(std::io::stdout(), "{text}");
 }
@@ -27,16 +32,31 @@ pub fn complain(text: &str) {
     }
 }
 
-/// Prints how the work goes, beside the answer.
-pub fn tell(text: &str) {
+/// Prints one line on how the work goes, beside the answer.
+pub fn tell(line: &str) {
     // Whoever closed standard error does not want to know.
-    let _gone = writeln!(std::io::stderr(), "{text}");
+    let _gone = writeln!(std::io::stderr(), "{}", harmless(line));
+}
+
+/// A line that a terminal shows as one, and obeys nothing in it: names of the database may hold anything.
+pub fn harmless(line: &str) -> String {
+    line.chars()
+        .map(|c| {
+            if matches!(c, '\n' | '\t') {
+                ' '
+            } else if c.is_control() {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// Prints a value as JSON, for programs.
 pub fn say_json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => say(&text),
+        Ok(text) => say_verbatim(&text),
         Err(error) => complain(&format!("the answer cannot be written as JSON: {error}")),
     }
 }
@@ -109,7 +129,7 @@ pub fn brief(text: &str) -> String {
         line.truncate(cut);
         line.push_str("...");
     }
-    line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    harmless(&line)
 }
 
 /// Bytes for people, in binary units.
@@ -158,6 +178,7 @@ mod tests {
     #[test]
     fn a_brief_text_is_one_line_without_control_characters() {
         assert_eq!(brief("a\n  b\u{1b}[31m"), "a b\u{fffd}[31m");
+        assert_eq!(harmless("x\ny\u{7}\u{1b}]0;z"), "x y\u{fffd}\u{fffd}]0;z");
         assert_eq!(brief(&"x".repeat(101)), format!("{}...", "x".repeat(100)));
     }
 }

@@ -58,6 +58,7 @@ pub async fn perform(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
 
 async fn perform_in_span(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
     let began = Instant::now();
+    let _held = shared.in_hand.take(claimed.lease.run_id);
     tracing::debug!(trigger = %claimed.trigger, due_at = %claimed.due_at, kind = claimed.spec.kind, "attempt begins");
     let (order, orders) = watch::channel(None);
     let progress = watch::Sender::new(None);
@@ -68,11 +69,6 @@ async fn perform_in_span(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
             () = guard(shared, &claimed, &order, progress.subscribe()) => return None,
         }
     };
-    // Work that ended all the same is worth recording: the token guards against writing over somebody else's attempt.
-    if matches!(&worked, Worked::Driven(Finish { end: End::Stopped(Stop::LeaseLost), .. })) {
-        tracing::warn!("the lease could not be kept; this attempt is left to the rescuer");
-        return None;
-    }
     let (end, next) = conclude(worked, &claimed, began.elapsed());
     let clean = |text: String| shared.redactor.clean(&text);
     let end = AttemptEnd { error: end.error.map(clean), ..end };
@@ -83,6 +79,13 @@ async fn perform_in_span(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
     let recorded = record(shared, &claimed.lease, &end, &next).await;
     let elapsed = rough(began.elapsed());
     match (recorded, next) {
+        (Err(LedgerError::LeaseLost(_)), _) => {
+            tracing::warn!(
+                outcome = %end.outcome, %elapsed, error = end.error,
+                "the lease ran out, and another daemon took the run; how this attempt ended here is not on record"
+            );
+            None
+        }
         (Err(error), _) => {
             tracing::error!(fault = %error.fault(), %error, "the attempt's end could not be recorded");
             None

@@ -1,12 +1,13 @@
 //! The engine: alarm, scheduler, workers, rescuer and the rest, started and stopped here.
 //!
 //! This is the only place that spawns. Every loop has the same shape, `wait; once`, so that tests call `once`. What
-//! they share is the ledger, the present configuration and bells; no loop holds state that another one needs.
+//! they share is the ledger, the present configuration, bells, and what is known to be away or in hand.
 
 pub mod alarm;
 pub mod attempt;
 pub mod availability;
 pub mod bell;
+pub mod in_hand;
 pub mod listener;
 pub mod notifier;
 pub mod reload;
@@ -29,6 +30,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::secret::{Redactor, SecretSet};
 use availability::Availability;
 use bell::Bell;
+use in_hand::InHand;
 
 /// How long runs may take to be handed back once they were told to stop.
 const HAND_BACK_LIMIT: Duration = Duration::from_secs(15);
@@ -49,6 +51,8 @@ pub struct Shared {
     pub redactor: Redactor,
     /// Which targets cannot be worked on just now.
     pub availability: Availability,
+    /// Which runs are in hand here.
+    pub in_hand: InHand,
     /// Rings when there may be a run to claim.
     pub work: Bell,
     /// Rings when something may have fallen due.
@@ -72,6 +76,7 @@ impl Shared {
             config,
             redactor,
             availability: Availability::new(),
+            in_hand: InHand::default(),
             work: Bell::new(),
             clock: Bell::new(),
             drain: CancellationToken::new(),
@@ -135,6 +140,7 @@ impl Engine {
             config: receiver,
             redactor,
             availability: Availability::new(),
+            in_hand: InHand::default(),
             work: Bell::new(),
             clock: Bell::new(),
             drain: CancellationToken::new(),

@@ -1,7 +1,7 @@
 //! The rescuer: gives a dead worker's run back to the queue.
 //!
 //! Never on age alone: the lease must be over, *and* the worker's server process gone, *and* its advisory locks free.
-//! A worker that only stalled keeps its run.
+//! A worker that only stalled keeps its run, and so does one of this very daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -37,7 +37,8 @@ pub async fn run(shared: Shared) {
 /// # Errors
 /// When the control database fails.
 pub async fn once(shared: &Shared, kept: &mut BTreeSet<Uuid>) -> Result<u32, LedgerError> {
-    let lapsed = shared.ledger.lapsed_runs().await?;
+    let mut lapsed = shared.ledger.lapsed_runs().await?;
+    lapsed.retain(|run| !shared.in_hand.has(run.run_id));
     kept.retain(|run_id| lapsed.iter().any(|run| run.run_id == *run_id));
     let mut by_target = BTreeMap::<_, Vec<&Lapsed>>::new();
     for run in &lapsed {
@@ -114,10 +115,13 @@ async fn evidence(connection: &Connection, lapsed: &Lapsed) -> Result<Verdict, P
         (_, true, _) => Verdict::Kept("its server process is still there".to_owned()),
         (_, false, true) => Verdict::Kept("its advisory lock is still held".to_owned()),
         (Some(pid), false, false) => Verdict::Dead(format!(
-            "its worker died: the lease is over, server process {pid} is gone and its locks are free"
+            "its worker died, or lost the control database: the lease is over, server process {pid} is gone and its locks \
+             are free"
         )),
         (None, false, false) => Verdict::Dead(
-            "its worker died before it reached the target: the lease is over and its locks are free".to_owned(),
+            "its worker died, or lost the control database, before it reached the target: the lease is over and its locks \
+             are free"
+                .to_owned(),
         ),
     })
 }

@@ -33,7 +33,7 @@ pub enum End {
     Succeeded,
     /// Some of what was planned is not done.
     Partial,
-    /// Nothing could be done.
+    /// Nothing could be done, or nothing of use.
     Failed,
     /// It was told to stop.
     Stopped(Stop),
@@ -74,10 +74,14 @@ pub async fn drive<J: Job>(job: &J, cx: &mut Context) -> Finish {
     tracing::debug!(steps = planned, "planned");
     let mut finish = Finish { end: End::Succeeded, done: 0, planned, problems: Vec::new(), fault: None };
     let mut failures = 0_u32;
+    let mut vital = steps.iter().filter(|step| job.is_vital(step)).count();
     for step in &steps {
         let name = step.to_string();
         match perform(job, step, &name, cx).await {
-            Ok(StepReport::Done(_)) => finish.done += 1,
+            Ok(StepReport::Done(_)) => {
+                finish.done += 1;
+                vital -= usize::from(job.is_vital(step));
+            }
             Ok(StepReport::NotDone { reason, fault, .. }) => {
                 finish.note(format!("{name}: {reason}"), fault);
                 if job.on_failure() == OnFailure::Stop {
@@ -92,7 +96,8 @@ pub async fn drive<J: Job>(job: &J, cx: &mut Context) -> Finish {
             Err(error) => {
                 failures += 1;
                 finish.note(format!("{name}: {error}"), error.fault());
-                if ends_the_attempt(&error) || !cx.session.is_usable() || job.on_failure() == OnFailure::Stop {
+                let hopeless = matches!(error, JobError::Ledger(_)) || job.is_hopeless(step, error.fault());
+                if hopeless || !cx.session.is_usable() || job.on_failure() == OnFailure::Stop {
                     break;
                 }
             }
@@ -101,6 +106,7 @@ pub async fn drive<J: Job>(job: &J, cx: &mut Context) -> Finish {
     finish.end = match (finish.done, failures) {
         (done, _) if done == planned => End::Succeeded,
         (0, 1..) => End::Failed,
+        _ if vital > 0 => End::Failed,
         _ => End::Partial,
     };
     finish
@@ -130,15 +136,6 @@ async fn perform<J: Job>(job: &J, step: &J::Step, name: &str, cx: &mut Context) 
         }
     }
     result
-}
-
-/// Whether the next step would only fail in the same way.
-fn ends_the_attempt(error: &JobError) -> bool {
-    matches!(error, JobError::Ledger(_))
-        || matches!(
-            error.fault(),
-            Fault::Unreachable | Fault::ReadOnly | Fault::Login | Fault::DiskFull | Fault::Corrupt
-        )
 }
 
 impl Finish {

@@ -27,6 +27,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::fault::Fault;
 use crate::names::JobName;
 use context::{Context, JobError};
 use drive::Finish;
@@ -113,6 +114,16 @@ pub trait Job: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static
         OnFailure::Continue
     }
 
+    /// Whether after such a failure of a step the next ones would only fail in the same way, whatever they are.
+    fn is_hopeless(&self, _step: &Self::Step, fault: Fault) -> bool {
+        matches!(fault, Fault::Unreachable | Fault::ReadOnly | Fault::Login | Fault::DiskFull | Fault::Corrupt)
+    }
+
+    /// Whether everything was in vain unless this step is done.
+    fn is_vital(&self, _step: &Self::Step) -> bool {
+        false
+    }
+
     /// Does one step; must be repeatable after a crash at any moment.
     fn perform(&self, step: &Self::Step, cx: &mut Context)
     -> impl Future<Output = Result<StepReport, JobError>> + Send;
@@ -138,7 +149,7 @@ pub enum StepReport {
         /// Why, for people.
         reason: String,
         /// How the failure is handled: whether a retry can help.
-        fault: crate::fault::Fault,
+        fault: Fault,
         /// What was seen all the same.
         measures: Measures,
     },

@@ -94,8 +94,9 @@ const LONGEST_TITLE: usize = 60;
 /// Decides what is sent; `text` is the statement, which the configuration has read from the file if need be.
 fn decide(spec: &Sql, text: &str) -> Vec<Step> {
     let statement = match spec.transaction {
-        // On a line of its own, so that a comment at the end does not swallow the COMMIT.
-        Transaction::Inside => format!("begin;\n{text}\n;commit"),
+        // On a line of its own, so that a comment at the end does not swallow the COMMIT. It chains, because that fails
+        // where the text has ended the transaction itself; a plain one would only warn.
+        Transaction::Inside => format!("begin;\n{text}\n;commit and chain;commit"),
         Transaction::Outside => text.to_owned(),
     };
     vec![Step { statement: Statement::verbatim(&statement), title: title(text) }]
@@ -141,11 +142,18 @@ impl Job for Sql {
     }
 }
 
-/// What helps where a statement cannot be in a transaction.
+/// What helps where a statement cannot be in a transaction, or has ended it.
 fn explain(error: JobError, transaction: Transaction) -> JobError {
     match error {
         JobError::Target(error) if error.sqlstate() == Some("25001") && transaction == Transaction::Inside => {
             let message = format!("{error}; set `transaction: outside` in the job's `with:`");
+            JobError::Refused { fault: error.fault(), message }
+        }
+        JobError::Target(error) if error.sqlstate() == Some("25P01") && transaction == Transaction::Inside => {
+            let message = format!(
+                "{error}: the statement has ended its transaction itself, and what it did until then stands as it said; \
+                 leave COMMIT and ROLLBACK out of it, or set `transaction: outside` in the job's `with:`"
+            );
             JobError::Refused { fault: error.fault(), message }
         }
         other => other,
@@ -189,7 +197,7 @@ mod tests {
             let steps = decide(&sql, sql.statement.as_deref().expect("the statement"));
             assert_eq!(steps[0].statement.as_str(), expected);
         };
-        check("inside", "begin;\nvacuum t -- now\n;commit");
+        check("inside", "begin;\nvacuum t -- now\n;commit and chain;commit");
         check("outside", "vacuum t -- now");
     }
 

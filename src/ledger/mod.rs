@@ -44,6 +44,10 @@ const VERB_LIMIT: Duration = Duration::from_secs(10);
 /// How long to wait for one of the pool's connections.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a pooled connection is used. The pool hands them out in turn, so that none of those that a burst has opened
+/// is idle for long: by age they go all the same.
+const CONNECTION_AGE: Duration = Duration::from_mins(2);
+
 /// A verb that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -181,7 +185,7 @@ impl Ledger {
             .max_connections(8)
             .min_connections(0)
             .acquire_timeout(ACQUIRE_LIMIT)
-            .idle_timeout(Duration::from_mins(5))
+            .max_lifetime(CONNECTION_AGE)
             .connect_lazy_with(options(connection, name, Purpose::Short)?);
         Ok(Self {
             connection: watch::Sender::new(connection.clone()),

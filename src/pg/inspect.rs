@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Row as _};
 
 use super::PgError;
-use super::connect::{Purpose, connect, within};
+use super::connect::{Purpose, connect, connect_to, within};
 use super::session::ANSWER_LIMIT;
 use crate::clock::{Clock, from_sql, to_sql};
 use crate::config::Connection;
@@ -104,6 +104,8 @@ pub struct ServerFacts {
     pub reads_all: bool,
     /// Whether it may create a schema in the database.
     pub may_create: bool,
+    /// Whether we may make temporary tables in the database.
+    pub may_use_temporary: bool,
     /// The setting `autovacuum`.
     pub autovacuum: bool,
     /// The setting `track_counts`.
@@ -160,10 +162,14 @@ pub struct Table {
     pub owner: String,
     /// Whether that is a superuser.
     pub owner_is_superuser: bool,
-    /// Whether we may VACUUM, ANALYZE and REINDEX it.
+    /// Whether we may VACUUM and ANALYZE it.
     pub permitted: bool,
+    /// Whether we own it or are a member of its owner, which dropping an index of it takes.
+    pub owned: bool,
     /// Whether we may use its schema, without which its name means nothing to us.
     pub schema_open: bool,
+    /// The names of its indexes, which are in its schema.
+    pub indexes: Vec<String>,
     /// Whether autovacuum is switched off for it.
     pub autovacuum_off: bool,
 }
@@ -177,6 +183,15 @@ pub struct Database {
     pub permitted: bool,
     /// Whether everybody may.
     pub open_to_all: bool,
+}
+
+/// Something of a database that a dump of it would fail at.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Closed {
+    /// Its name as SQL writes it.
+    pub name: String,
+    /// What keeps us from reading it: `right`, `row_security` or `large_objects`.
+    pub by: String,
 }
 
 /// Somebody who keeps dead rows or WAL from being removed.
@@ -246,6 +261,18 @@ pub async fn inspect(
     // Everything is known already; how the connection ends does not matter.
     let _ended = within(ANSWER_LIMIT, conn.close()).await;
     Ok(Seen::Server(Box::new(facts)))
+}
+
+/// What of a database of the server a dump would fail at, those first that are named here; at most a hundred of them.
+///
+/// # Errors
+/// When the database cannot be reached or does not answer.
+pub async fn closed_to_dumps(connection: &Connection, database: &str) -> Result<Vec<Closed>, PgError> {
+    let mut conn = connect_to(connection, database, "pgupkeep/doctor", Purpose::Short).await?;
+    let query = sqlx::query_as(include_str!("sql/inspect_closed.sql"));
+    let closed = within(CATALOGUE_LIMIT, query.fetch_all(&mut conn)).await?;
+    let _ended = within(ANSWER_LIMIT, conn.close()).await;
+    Ok(closed)
 }
 
 /// Whether the login failed because a pooler does not know the settings that we ask for.

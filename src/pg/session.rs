@@ -187,7 +187,8 @@ impl Session {
                 }
             }
         };
-        let usable = usable && !matches!(&ended, Err(SessionError::Pg(error)) if error.fault() == Fault::Unreachable);
+        // What is no answer of the server's, as after a COPY that nobody feeds, leaves a connection that waits for ever.
+        let usable = usable && !matches!(&ended, Err(SessionError::Pg(error)) if error.sqlstate().is_none());
         if usable {
             *slot = Some(conn);
         }

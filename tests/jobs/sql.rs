@@ -29,7 +29,7 @@ async fn rows_are_on_record_and_all_of_it_happens_or_nothing() {
     assert_eq!(went.rows.len(), 1);
     assert_eq!(went.rows[0].told(), ("fill", "insert into t select generate_series(1, 5);", "done"));
     assert_eq!(went.rows[0].rows_affected, Some(6));
-    assert_eq!(went.rows[0].statement.as_deref(), Some(format!("begin;\n{text}\n;commit").as_str()));
+    assert_eq!(went.rows[0].statement.as_deref(), Some(format!("begin;\n{text}\n;commit and chain;commit").as_str()));
 
     let went = place.run(&sql("fail", "insert into t values (7); insert into t values (1)", "inside")).await;
     assert_eq!(went.finish.end, End::Failed);
@@ -37,6 +37,30 @@ async fn rows_are_on_record_and_all_of_it_happens_or_nothing() {
     assert_eq!(went.rows[0].outcome.as_deref(), Some("failed"));
     assert!(went.rows[0].error.as_ref().unwrap().contains("duplicate key"), "{:?}", went.rows[0]);
     assert_eq!(place.ask("select count(*) from t").await, "6");
+}
+
+#[tokio::test]
+async fn a_text_that_ends_its_transaction_has_failed_and_is_told_what_stands() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, &[]).await;
+    let place = Workplace::new(&cluster, "create table t (n int primary key)").await;
+    for end in ["commit", "rollback"] {
+        let went = place.run(&sql("ends", &format!("insert into t values (1); {end}"), "inside")).await;
+        assert_eq!((&went.finish.end, went.finish.fault), (&End::Failed, Some(Fault::Statement)), "{went:#?}");
+        let error = went.finish.error().unwrap();
+        assert!(error.contains("ended its transaction itself") && error.contains("`transaction: outside`"), "{error}");
+    }
+    assert_eq!(place.ask("select count(*) from t").await, "1");
+}
+
+#[tokio::test]
+async fn a_copy_that_nobody_feeds_fails_and_holds_nothing() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, &[]).await;
+    let place = Workplace::new(&cluster, "create table t (n int)").await;
+    let went = place.run(&sql("feed", "copy t from stdin", "inside")).await;
+    assert_eq!(went.finish.end, End::Failed, "{went:#?}");
+    place.wait_for("select not exists (select from pg_locks where relation = 't'::regclass)").await;
 }
 
 #[tokio::test]

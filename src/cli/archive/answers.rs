@@ -134,7 +134,7 @@ impl ArchiveList {
                 rule.held.to_string(),
             ]);
         }
-        output::say(&rules.to_string());
+        output::say_table(&rules);
         output::say("");
         let mut tables = output::table(&["TABLE", "VIEW", "SEGMENTS", "ROWS", "SIZE"]);
         for table in &self.tables {
@@ -147,7 +147,7 @@ impl ArchiveList {
                 size,
             ]);
         }
-        output::say(&tables.to_string());
+        output::say_table(&tables);
     }
 }
 

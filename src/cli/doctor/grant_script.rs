@@ -5,10 +5,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::rights::{Grants, Need, dumped, grants, needs};
+use super::probe::{Moves, Probed, with_inner};
+use super::rights::{Grants, Need, Work, aftercare, dumped, grants, needs};
 use super::server::literal;
 use crate::jobs::JobSpec;
-use crate::jobs::archive::table_name;
+use crate::jobs::archive::rule::Use;
 use crate::pg::inspect::{Facts, Table};
 use crate::pg::statement::{Ident, Qualified};
 
@@ -21,6 +22,8 @@ pub(super) struct Place<'a> {
     pub(super) name: String,
     /// What was found there.
     pub(super) facts: &'a Facts,
+    /// What was looked up for its jobs.
+    pub(super) probed: &'a Probed,
     /// The jobs for it.
     pub(super) jobs: Vec<&'a JobSpec>,
     /// Whether the ledger is, or will be, there.
@@ -59,7 +62,7 @@ pub(super) fn script(places: &[Place<'_>]) -> String {
             connection(&server.database)
         );
         let mut sent = BTreeSet::new();
-        for job in place.jobs.iter().flat_map(|job| std::iter::once(*job).chain(&job.inner)) {
+        for job in place.jobs.iter().flat_map(|job| with_inner(job)) {
             for line in of_job(job, place, &role) {
                 if sent.insert(line.clone()) {
                     script.push_str(&line);
@@ -91,63 +94,86 @@ fn of_job(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
     let mut lines = Vec::new();
     for need in needs(job).unwrap_or_default() {
         match need {
-            Need::Maintain(choice) => {
-                let theirs: Vec<Table> = choice
-                    .tables(place.facts)
-                    .into_iter()
-                    .filter(|table| table.schema != "pgupkeep")
-                    // What holds for whoever asks now says nothing of the role to be made.
-                    .map(|table| Table { permitted: false, schema_open: false, ..table.clone() })
-                    .collect();
-                let theirs: Vec<&Table> = theirs.iter().collect();
-                let Grants { grants, unowned } = grants(&theirs, &choice, place.facts.server.major(), role);
-                lines.extend(grants);
-                lines.extend(unowned.iter().map(left_out));
+            Need::Maintain(work, choice) => {
+                lines.extend(of_work(work, &choice.tables(work, place.facts), choice.is_open(), place, role));
             }
-            Need::ReadAll(exclude) => {
+            Need::ReadAll => {
                 lines.push(format!("GRANT pg_read_all_data TO {role};"));
-                let closed = dumped(&exclude, place.facts).filter(|database| !database.open_to_all);
+                let closed = dumped(job, place.facts).filter(|database| !database.open_to_all);
                 lines.extend(
                     closed.map(|database| {
                         format!("GRANT CONNECT ON DATABASE {} TO {role};", Ident(database.name.clone()))
                     }),
                 );
             }
-            Need::Planned => lines.extend(of_archive(job, place.facts, role)),
+            Need::Move => lines.extend(of_archive(job, place, role)),
             Need::Unknowable => {
                 lines.push(format!("-- The job {} sends a statement of yours: grant what it needs.", job.name));
             }
-            Need::Ledger => {}
+            // What it puts back it, or another job, has moved.
+            Need::PutBack | Need::Ledger => {}
         }
     }
     lines
 }
 
-/// What moving rows out of tables takes: a schema of its own, temporary tables, and the rows.
-fn of_archive(job: &JobSpec, facts: &Facts, role: &Ident) -> Vec<String> {
-    let database = Ident(facts.server.database.clone());
+/// What moving rows out of tables, and putting them back, takes: a schema of its own, temporary tables, and the rows.
+fn of_archive(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
+    let database = Ident(place.facts.server.database.clone());
     let mut lines = vec![format!("GRANT CREATE, TEMPORARY ON DATABASE {database} TO {role};")];
-    if let Some(table) = job.with["table"].as_str().and_then(table_name) {
-        lines.push(format!("GRANT USAGE ON SCHEMA {} TO {role};", table.schema));
-        lines.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role};"));
-        lines
-            .push(format!("-- Tables that refer to it move along: `pgupkeep plan {}` names what they lack.", job.name));
-        return lines;
-    }
-    // A preset finds its application by its tables; `metrics` is one of MLflow's.
-    let found = facts.tables.iter().filter(|table| table.name == "metrics").map(|table| table.schema.clone());
-    let schemas: BTreeSet<String> = found.collect();
-    for schema in schemas.into_iter().map(Ident) {
-        lines.push(format!("GRANT USAGE ON SCHEMA {schema} TO {role};"));
-        lines.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};"));
+    match place.probed.archives.get(&job.name) {
+        Some(Ok(moves)) => {
+            match &moves.application {
+                Some(schema) => lines.extend([
+                    format!("GRANT USAGE ON SCHEMA {schema} TO {role};"),
+                    format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};"),
+                ]),
+                None => lines.extend(of_tables(moves, role)),
+            }
+            let after = aftercare(job, moves, place.facts);
+            lines.extend(after.iter().flat_map(|(work, tables)| of_work(*work, tables, false, place, role)));
+        }
+        Some(Err(refusal)) => {
+            lines.push(remark(&format!("What else the job {} needs could not be found out: {refusal}", job.name)));
+        }
+        None => {}
     }
     lines
 }
 
-fn left_out(table: &Qualified) -> String {
+/// What a work on tables takes.
+fn of_work(work: Work, tables: &[&Table], is_open: bool, place: &Place<'_>, role: &Ident) -> Vec<String> {
+    let theirs: Vec<Table> = tables
+        .iter()
+        .filter(|table| table.schema != "pgupkeep")
+        // What holds for whoever asks now says nothing of the role to be made.
+        .map(|table| Table { permitted: false, owned: false, schema_open: false, ..(*table).clone() })
+        .collect();
+    let theirs: Vec<&Table> = theirs.iter().collect();
+    let Grants { grants, unowned } = grants(work, &theirs, is_open, place.facts.server.major(), role);
+    grants.into_iter().chain(unowned.iter().map(left_out)).collect()
+}
+
+fn of_tables(moves: &Moves, role: &Ident) -> Vec<String> {
+    let schemas: BTreeSet<&Ident> = moves.uses.iter().map(|(table, _)| &table.schema).collect();
+    let usage = schemas.into_iter().map(|schema| format!("GRANT USAGE ON SCHEMA {schema} TO {role};"));
+    let tables = moves.uses.iter().map(|(table, purpose)| {
+        let rights: Vec<String> = purpose.privileges().iter().map(ToString::to_string).collect();
+        let rights =
+            if *purpose == Use::Moves { "SELECT, INSERT, UPDATE, DELETE".to_owned() } else { rights.join(", ") };
+        format!("GRANT {rights} ON {table} TO {role};")
+    });
+    usage.chain(tables).collect()
+}
+
+fn remark(text: &str) -> String {
     let mut line = String::new();
-    comment(&mut line, &format!("{table} belongs to a superuser: give it to another owner, or exclude it."));
+    comment(&mut line, text);
     line.trim_end().to_owned()
+}
+
+fn left_out(table: &Qualified) -> String {
+    remark(&format!("{table} belongs to a superuser: give it to another owner, or exclude it."))
 }
 
 fn of_ledger(script: &mut String, facts: &Facts, role: &Ident) {

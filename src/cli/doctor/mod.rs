@@ -1,12 +1,14 @@
 //! `pgupkeep doctor`: can what is configured work, and what stands in its way? Changes nothing.
 //!
 //! Facts are read by `pg::inspect`; what they mean is decided in pure functions: [`server`] and [`clocks`] for any work on a
-//! server, [`rights`] for each kind of job, [`outfit`] for what it uses besides, [`grant_script`] for a role that may do just that.
+//! server, [`rights`] for each kind of job, with what [`probe`] has looked up, [`outfit`] for what it uses besides,
+//! [`grant_script`] for a role that may do just that.
 
 mod clocks;
 mod finding;
 mod grant_script;
 mod outfit;
+mod probe;
 mod rights;
 mod server;
 #[cfg(test)]
@@ -19,6 +21,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use self::finding::{Check, Finding, Level};
+use self::probe::{Probed, probe};
 use super::exit::Exit;
 use super::prepare::Prepared;
 use super::{json, output};
@@ -56,6 +59,7 @@ struct Place {
     target: Option<TargetName>,
     connection: Connection,
     seen: Result<Seen, PgError>,
+    probed: Probed,
 }
 
 impl Place {
@@ -124,7 +128,11 @@ async fn look(prepared: &Prepared, moments: &[Timestamp]) -> Vec<Place> {
     let control = config.control.target.is_none().then(|| (None, config.control.connection.clone()));
     join_all(targets.chain(control).map(async |(target, connection)| {
         let seen = inspect(&connection, question, &SystemClock).await;
-        Place { target, connection, seen }
+        let mut place = Place { target, connection, seen, probed: Probed::default() };
+        if let Some(facts) = place.facts() {
+            place.probed = probe(&jobs_of(prepared, &place), &place.connection, facts).await;
+        }
+        place
     }))
     .await
 }
@@ -157,7 +165,7 @@ async fn judge(prepared: &Prepared, places: &[Place], moments: &[Timestamp]) -> 
                 }
                 findings.extend(clocks::judge_zone(facts, &config.timezone, &zone, moments));
                 let jobs = jobs_of(prepared, place);
-                findings.extend(jobs.iter().flat_map(|job| rights::judge_job(job, facts)));
+                findings.extend(jobs.iter().flat_map(|job| rights::judge_job(job, facts, &place.probed)));
                 findings.extend(outfit::judge_outfit(&jobs, facts.server.major(), &config.outfit()).await);
                 if is_control {
                     findings.extend(rights::judge_ledger_rights(facts));
@@ -325,8 +333,14 @@ fn print_script(prepared: &Prepared, places: &[Place], wanted: Option<&str>) -> 
         }
         let is_control = place.target == prepared.config.control.target;
         let ledger = if is_control { grant_script::Ledger::Here } else { grant_script::Ledger::Elsewhere };
-        sections.push(grant_script::Place { name, facts, jobs: jobs_of(prepared, place), ledger });
+        sections.push(grant_script::Place {
+            name,
+            facts,
+            probed: &place.probed,
+            jobs: jobs_of(prepared, place),
+            ledger,
+        });
     }
-    output::say(grant_script::script(&sections).trim_end());
+    output::say_verbatim(grant_script::script(&sections).trim_end());
     Exit::Done
 }

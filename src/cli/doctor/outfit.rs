@@ -1,7 +1,8 @@
 //! What the jobs use outside the databases: the server's own tools, repositories, disks that they look at.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
@@ -11,6 +12,9 @@ use crate::jobs::backup::{Tools, find_tools};
 use crate::jobs::outfit::Outfit;
 use crate::jobs::reindex::room::free_on;
 use crate::repository::{Place, Repositories};
+
+/// A repository has a folder for each server, and in it one for each backup.
+const FOLDERS_DEEP: usize = 2;
 
 /// What the jobs of a target whose server has this major version find of it, those of sequences included.
 pub(super) async fn judge_outfit(jobs: &[&JobSpec], major: i32, outfit: &Outfit) -> Vec<Finding> {
@@ -28,7 +32,7 @@ pub(super) async fn judge_outfit(jobs: &[&JobSpec], major: i32, outfit: &Outfit)
             findings.extend(judge_disk(job, disk));
         }
     }
-    findings.extend(judge_places(&places));
+    findings.extend(judge_places(&places, &outfit.repositories));
     findings
 }
 
@@ -60,8 +64,8 @@ fn judge_repository(name: &str, repositories: &Repositories) -> Finding {
     let folder = repositories.0.iter().find(|(known, _)| known.as_str() == name).map(|(_, Place::Folder(path))| path);
     // Where it is yet to be made, that is done in the folder above it.
     let written = folder.and_then(|path| if seen.is_some() { Some(path.as_path()) } else { path.parent() });
-    match written.map(|path| (path, access(path, AccessFlags::W_OK | AccessFlags::X_OK))) {
-        Some((path, Err(error))) => {
+    match written.and_then(|path| closed_folder(path, if seen.is_some() { FOLDERS_DEEP } else { 0 })) {
+        Some((path, error)) => {
             refuse(format!("this user may not write to {}, where the repository {name} is: {error}", path.display()))
         }
         _ if seen.is_none() => Finding::new(
@@ -74,10 +78,34 @@ fn judge_repository(name: &str, repositories: &Repositories) -> Finding {
     }
 }
 
+/// The first folder that this user may not write to, of this one and those below it. Somebody else may have made them:
+/// root, in a run by hand.
+fn closed_folder(path: &Path, deep: usize) -> Option<(PathBuf, String)> {
+    if let Err(error) = access(path, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK) {
+        return Some((path.to_owned(), error.to_string()));
+    }
+    let entries = if deep == 0 { None } else { std::fs::read_dir(path).ok() };
+    let below = entries?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    below.into_iter().find_map(|entry| closed_folder(&entry.path(), deep - 1))
+}
+
 /// Whether the backups of a server would all be lost at once.
-fn judge_places(places: &BTreeSet<&str>) -> Option<Finding> {
-    let [only] = places.iter().collect::<Vec<_>>()[..] else { return None };
-    let found = format!("all backups of this server go to one place, the repository {only}");
+fn judge_places(places: &BTreeSet<&str>, repositories: &Repositories) -> Option<Finding> {
+    let device = |name: &&str| {
+        let (_, Place::Folder(path)) = repositories.0.iter().find(|(known, _)| known.as_str() == *name)?;
+        let there = path.ancestors().find_map(|folder| std::fs::metadata(folder).ok())?;
+        Some(there.dev())
+    };
+    let devices: BTreeSet<u64> = places.iter().filter_map(device).collect();
+    let found = match places.iter().collect::<Vec<_>>()[..] {
+        [] => return None,
+        [only] => format!("all backups of this server go to one place, the repository {only}"),
+        _ if devices.len() == 1 => {
+            let names = places.iter().copied().collect::<Vec<_>>().join(", ");
+            format!("all backups of this server go to one disk, with the repositories {names}")
+        }
+        _ => return None,
+    };
     Some(
         Finding::new(Level::Warning, Check::Repository, found)
             .because("whatever destroys that place destroys them all")
@@ -144,6 +172,7 @@ mod tests {
                 (Level::Error, Check::Repository, "cannot be used"),
                 tools,
                 (Level::Note, Check::Repository, "there is empty"),
+                (Level::Warning, Check::Repository, "go to one disk, with the repositories away, there"),
             ],
         )
         .await;

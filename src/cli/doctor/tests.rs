@@ -7,13 +7,18 @@ use super::clocks::{judge_clock, judge_clocks, judge_zone, moments};
 use super::finding::Level::{Error, Note, Ok, Warning};
 use super::finding::{Check, Finding, Level};
 use super::grant_script::{Ledger, Place, script};
+use super::probe::{Moves, Probed};
 use super::rights::{judge_job, judge_ledger_rights, needs};
 use super::server::{judge_pooler, judge_server, literal};
 use super::{exit_of, judge_daemons};
 use crate::cli::exit::Exit;
+use crate::jobs::archive::rule::Use;
 use crate::jobs::{JOB_KINDS, JobSpec};
 use crate::names::JobName;
-use crate::pg::inspect::{Database, Facts, Holder, LedgerFacts, Pooler, ServerFacts, Setting, SettingsArrive, Table};
+use crate::pg::inspect::{
+    Closed, Database, Facts, Holder, LedgerFacts, Pooler, ServerFacts, Setting, SettingsArrive, Table,
+};
+use crate::pg::statement::Qualified;
 
 /// A server on which nothing is wrong.
 fn healthy() -> Facts {
@@ -27,6 +32,7 @@ fn healthy() -> Facts {
         sees_all: true,
         reads_all: false,
         may_create: true,
+        may_use_temporary: true,
         autovacuum: true,
         track_counts: true,
         fsync: true,
@@ -66,7 +72,9 @@ fn table(name: &str, owner: &str) -> Table {
         owner: owner.to_owned(),
         owner_is_superuser: owner == "postgres",
         permitted: false,
+        owned: false,
         schema_open: true,
+        indexes: vec![format!("{name}_pkey")],
         autovacuum_off: false,
     }
 }
@@ -95,32 +103,94 @@ fn beyond_healthy(change: impl FnOnce(&mut Facts)) -> Vec<Finding> {
 }
 
 #[test]
-fn a_dump_needs_every_database_and_every_table() {
+fn a_dump_needs_every_database_and_all_that_is_in_them() {
     let database = |name: &str, permitted| Database { name: name.to_owned(), permitted, open_to_all: permitted };
     let names = [("app", true), ("we\"ird", false), ("scratch_1", false), ("rdsadmin", false)];
     let facts = with(|facts| facts.databases = names.map(|(name, permitted)| database(name, permitted)).to_vec());
     let backup = job("backup", json!({ "exclude": ["scratch_*"] }), Vec::new());
-    let findings = judge_job(&backup, &facts);
-    let levels: Vec<Level> = findings.iter().map(|finding| finding.level).collect();
-    assert_eq!(levels, [Note, Error]);
-    assert_eq!(findings[0].sql, "GRANT pg_read_all_data TO \"upkeep\";");
-    assert_eq!(findings[1].sql, "GRANT CONNECT ON DATABASE \"we\"\"ird\" TO \"upkeep\";");
-    let facts = Facts { server: ServerFacts { reads_all: true, ..facts.server.clone() }, ..facts };
-    assert_eq!(judge_job(&backup, &facts)[0].level, Ok, "what was granted is not asked for again");
-    let place = Place { name: "app".to_owned(), facts: &facts, jobs: vec![&backup], ledger: Ledger::Elsewhere };
+    let closed = |name: &str, by: &str| Closed { name: name.to_owned(), by: by.to_owned() };
+    let check = |found: Result<Vec<Closed>, String>, facts: &Facts, expected: &[(Level, &str)]| {
+        let probed = Probed { closed: [("app".to_owned(), found)].into(), ..Probed::default() };
+        let findings = judge_job(&backup, facts, &probed);
+        let told: Vec<(Level, &str)> = findings.iter().map(|finding| (finding.level, finding.sql.as_str())).collect();
+        assert_eq!(told, expected, "{findings:#?}");
+    };
+    let connect = (Error, "GRANT CONNECT ON DATABASE \"we\"\"ird\" TO \"upkeep\";");
+    let read = "GRANT pg_read_all_data TO \"upkeep\";\nALTER ROLE \"upkeep\" BYPASSRLS;";
+    let both = vec![closed("\"public\".\"t\"", "right"), closed("\"public\".\"u\"", "row_security")];
+    check(Result::Ok(both), &facts, &[(Error, read), connect, (Note, "")]);
+    check(Result::Ok(vec![closed("3 large objects", "large_objects")]), &facts, &[(Error, ""), connect, (Note, "")]);
+    check(Err("gone".to_owned()), &facts, &[(Error, ""), connect, (Note, "")]);
+    check(Result::Ok(Vec::new()), &facts, &[connect, (Note, "")]);
+    let open = Facts { databases: vec![database("app", true)], ..facts.clone() };
+    check(Result::Ok(Vec::new()), &open, &[(Ok, ""), (Note, "")]);
+    let superuser = Facts { server: ServerFacts { is_superuser: true, ..facts.server.clone() }, ..open };
+    check(Result::Ok(Vec::new()), &superuser, &[(Ok, "")]);
+
+    let (probed, jobs) = (Probed::default(), vec![&backup]);
+    let place = Place { name: "app".to_owned(), facts: &facts, probed: &probed, jobs, ledger: Ledger::Elsewhere };
     let script = script(&[place]);
     assert!(script.contains("GRANT CONNECT ON DATABASE \"we\"\"ird\" TO \"pgupkeep\";"), "{script}");
     assert!(!script.contains("scratch_1"), "{script}");
 }
 
 #[test]
-fn an_archival_of_one_table_is_granted_that_table() {
-    let archive = job("archive", json!({ "table": "\"s.x\".\"t\"\"1\"", "age": "at" }), Vec::new());
-    let facts = healthy();
-    let place = Place { name: "app".to_owned(), facts: &facts, jobs: vec![&archive], ledger: Ledger::Elsewhere };
+fn an_archival_of_one_table_is_granted_what_it_uses() {
+    let archive = job("archive", json!({ "table": "\"s.x\".\"t\"\"1\"", "age": "at", "reindex": false }), Vec::new());
+    let facts = with(|facts| {
+        facts.server.version = 170_000;
+        facts.tables = vec![Table { schema: "s.x".to_owned(), ..table("t\"1", "app") }];
+    });
+    let uses = vec![(Qualified::new("s.x", "t\"1"), Use::Moves), (Qualified::new("other", "refers"), Use::Reads)];
+    let moves = Moves { uses, application: None, is_made: false };
+    let probed = Probed { archives: [(archive.name.clone(), Result::Ok(moves))].into(), ..Probed::default() };
+    let findings = judge_job(&archive, &facts, &probed);
+    let told: Vec<(Level, &str)> = findings.iter().map(|finding| (finding.level, finding.sql.as_str())).collect();
+    assert_eq!(told, [(Ok, ""), (Error, "GRANT MAINTAIN ON TABLE \"s.x\".\"t\"\"1\" TO \"upkeep\";")]);
+
+    let jobs = vec![&archive];
+    let place = Place { name: "app".to_owned(), facts: &facts, probed: &probed, jobs, ledger: Ledger::Elsewhere };
     let script = script(&[place]);
-    assert!(script.contains("GRANT SELECT, INSERT, UPDATE, DELETE ON \"s.x\".\"t\"\"1\" TO \"pgupkeep\";"), "{script}");
-    assert!(!script.contains("ALL TABLES"), "{script}");
+    let lines: Vec<&str> = script.lines().filter(|line| line.contains("s.x") || line.contains("refers")).collect();
+    assert_eq!(
+        lines,
+        [
+            "GRANT USAGE ON SCHEMA \"s.x\" TO \"pgupkeep\";",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON \"s.x\".\"t\"\"1\" TO \"pgupkeep\";",
+            "GRANT SELECT ON \"other\".\"refers\" TO \"pgupkeep\";",
+            "GRANT MAINTAIN ON TABLE \"s.x\".\"t\"\"1\" TO \"pgupkeep\";",
+        ]
+    );
+}
+
+#[test]
+fn an_archival_that_would_refuse_is_an_error_with_its_words() {
+    let archive = job("archive", json!({ "table": "t", "age": "at" }), Vec::new());
+    let refused = Err("rights are missing on public.t: GRANT SELECT ON ..".to_owned());
+    let probed = Probed { archives: [(archive.name.clone(), refused)].into(), ..Probed::default() };
+    let facts = with(|facts| (facts.server.may_create, facts.server.may_use_temporary) = (false, false));
+    let findings = judge_job(&archive, &facts, &probed);
+    assert!(findings.iter().all(|finding| finding.level == Error), "{findings:#?}");
+    assert!(findings[0].found.ends_with("rights are missing on public.t: GRANT SELECT ON .."), "{findings:#?}");
+    assert_eq!(findings[1].sql, "GRANT CREATE, TEMPORARY ON DATABASE \"app\" TO \"upkeep\";");
+}
+
+#[test]
+fn a_rebuild_takes_the_owner_of_the_table_whose_index_is_meant() {
+    let check = |with_: Value, level: Level, sql: &str| {
+        let facts = with(|facts| {
+            facts.server.version = 180_000;
+            facts.tables =
+                vec![Table { permitted: true, ..table("t", "app") }, Table { owned: true, ..table("u", "me") }];
+        });
+        let findings = judge_job(&job("reindex", with_, Vec::new()), &facts, &Probed::default());
+        let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+        assert_eq!((finding.level, finding.sql.as_str()), (level, sql), "{finding:#?}");
+    };
+    check(json!({}), Error, "GRANT \"app\" TO \"upkeep\";");
+    check(json!({ "include": ["public.t_pk*"] }), Error, "GRANT \"app\" TO \"upkeep\";");
+    check(json!({ "include": ["u_pkey"] }), Ok, "");
+    check(json!({ "exclude": ["t_pkey"] }), Ok, "");
 }
 
 #[test]
@@ -283,7 +353,7 @@ fn a_missing_right_is_an_error_with_the_grant_that_helps_on_that_version() {
             facts.server.version = version;
             facts.tables = tables;
         });
-        let findings = judge_job(&job("vacuum", with_, Vec::new()), &facts);
+        let findings = judge_job(&job("vacuum", with_, Vec::new()), &facts, &Probed::default());
         let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
         assert_eq!((finding.level, finding.check, finding.sql.as_str()), (Error, Check::Rights, sql), "{finding:#?}");
         assert_eq!(finding.job.as_deref(), Some("a-vacuum"));
@@ -316,7 +386,7 @@ fn a_job_that_may_do_its_work_is_ok_and_a_sequence_is_judged_by_its_jobs() {
     let vacuum = job("vacuum", json!({ "exclude": ["b"] }), Vec::new());
     let statement = job("sql", json!({ "statement": "select 1" }), Vec::new());
     let whole = job("sequence", json!({}), vec![vacuum, statement, job("prune_history", json!({}), Vec::new())]);
-    let findings = judge_job(&whole, &facts);
+    let findings = judge_job(&whole, &facts, &Probed::default());
     let told: Vec<_> = findings.iter().map(|finding| (finding.level, finding.job.as_deref())).collect();
     assert_eq!(told, [(Ok, Some("a-vacuum")), (Note, Some("a-sql"))]);
     assert_eq!(findings[0].found, "a-vacuum may do its work on all 1 tables that it is for");
@@ -376,7 +446,9 @@ fn the_script_quotes_whatever_it_names_and_breaks_no_comment() {
     });
     let vacuum = job("vacuum", json!({}), Vec::new());
     let whole = job("sequence", json!({}), vec![vacuum.clone()]);
-    let place = Place { name: "main".to_owned(), facts: &facts, jobs: vec![&vacuum, &whole], ledger: Ledger::Here };
+    let probed = Probed::default();
+    let jobs = vec![&vacuum, &whole];
+    let place = Place { name: "main".to_owned(), facts: &facts, probed: &probed, jobs, ledger: Ledger::Here };
     insta::assert_snapshot!(script(&[place]), @r#"
     -- A role for pgupkeep that may do what its jobs need, and as little else as the server's version allows.
     -- Run this as a superuser: psql -f FILE. Then give the role a password: \password pgupkeep

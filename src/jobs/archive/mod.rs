@@ -43,7 +43,6 @@ use super::context::{Context, JobError};
 use super::{Job, Profile, StepReport, Weight};
 
 pub use spec::Archive;
-pub(crate) use spec::table_name;
 pub use step::Step;
 
 impl Job for Archive {

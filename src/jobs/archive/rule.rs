@@ -10,6 +10,8 @@
 //! [`Root::fenced`]; delete the parts in order; mark. Somebody who wrote just before the locks were taken is seen by the
 //! second look, and nobody can write after it.
 
+use std::fmt;
+
 use serde::Deserialize;
 use sqlx::postgres::types::Oid;
 
@@ -45,6 +47,57 @@ pub struct Rule {
     pub schema_version: Option<String>,
     /// What an operator should know: missing indexes, triggers, publications.
     pub warnings: Vec<String>,
+    /// What each table is used for, for whoever grants rights.
+    pub uses: Vec<(Qualified, Use)>,
+}
+
+/// What is done to a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Its rows are locked and deleted.
+    Moves,
+    /// Its rows are locked.
+    Locks,
+    /// Rows are inserted and updated.
+    Marks,
+    /// It is read.
+    Reads,
+}
+
+/// A right on a table, in the order in which a GRANT names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Privilege {
+    /// Reading.
+    Select,
+    /// Adding rows.
+    Insert,
+    /// Changing and locking rows.
+    Update,
+    /// Removing rows.
+    Delete,
+}
+
+impl Use {
+    /// The rights that it takes; putting rows back takes INSERT besides.
+    pub const fn privileges(self) -> &'static [Privilege] {
+        match self {
+            Self::Moves => &[Privilege::Select, Privilege::Update, Privilege::Delete],
+            Self::Locks => &[Privilege::Select, Privilege::Update],
+            Self::Marks => &[Privilege::Select, Privilege::Insert, Privilege::Update],
+            Self::Reads => &[Privilege::Select],
+        }
+    }
+}
+
+impl fmt::Display for Privilege {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Select => "SELECT",
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+        })
+    }
 }
 
 /// The rows that decide whether something moves, and under whose lock it does.

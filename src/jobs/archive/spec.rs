@@ -342,7 +342,7 @@ impl Archive {
 }
 
 /// Reads `schema.table`, as the catalogue spells them, or `"schema"."table"` with quotes doubled inside.
-pub(crate) fn table_name(text: &str) -> Option<Qualified> {
+fn table_name(text: &str) -> Option<Qualified> {
     let quoted = |text: &str| {
         let (mut name, mut rest) = (String::new(), text.strip_prefix('"')?);
         loop {

@@ -204,6 +204,20 @@ impl Job for Backup {
         Ok(decide(self, &Arc::new(site), leftovers, backups))
     }
 
+    /// A database that fails is of no concern to the others: what it had written is gone, and they may be smaller.
+    fn is_hopeless(&self, step: &Step, fault: Fault) -> bool {
+        match (&step.what, fault) {
+            (_, Fault::Unreachable | Fault::Login) => true,
+            (What::Database(_), _) => false,
+            (_, fault) => matches!(fault, Fault::DiskFull | Fault::Corrupt),
+        }
+    }
+
+    /// Without a manifest there is no backup, whatever was dumped.
+    fn is_vital(&self, step: &Step) -> bool {
+        matches!(step.what, What::Publish)
+    }
+
     async fn perform(&self, step: &Step, cx: &mut Context) -> Result<StepReport, JobError> {
         let (site, name) = (&*step.site, step.to_string());
         match step.what {

@@ -56,7 +56,7 @@ pub struct IndexFacts {
     pub owner: String,
     /// The role that we are.
     pub role: String,
-    /// Whether we may rebuild it.
+    /// Whether we are a member of its owner, without which we could not drop what an interrupted rebuild leaves.
     pub permitted: bool,
     /// Whether we may call things in its schema by their names.
     pub schema_open: bool,

@@ -18,7 +18,6 @@ use crate::jobs::until::Until;
 use crate::jobs::vacuum::Holder;
 use crate::jobs::{Measures, StepReport};
 use crate::ledger::baseline::Baseline;
-use crate::pg::session::Server;
 use crate::pg::statement::{Ident, Qualified};
 
 /// How often an obstacle is looked at.
@@ -38,7 +37,7 @@ async fn rebuild(spec: &Reindex, step: &RebuildStep, name: &str, cx: &mut Contex
     let patience = Instant::now() + spec.max_blocker_wait.0;
     let before = loop {
         let Some(facts) = read_index(cx, step.oid).await? else { return Ok(gone("gone since it was planned")) };
-        if let Some(report) = refusal(&facts, cx.server()) {
+        if let Some(report) = refusal(&facts) {
             return Ok(report);
         }
         if let Some(leftover) = leftovers::of_index(cx, &facts).await?.first() {
@@ -133,26 +132,27 @@ pub(super) async fn record_baseline(cx: &mut Context, index: &Qualified, table: 
 }
 
 /// Why an index is not even tried.
-fn refusal(facts: &IndexFacts, server: Server) -> Option<StepReport> {
+fn refusal(facts: &IndexFacts) -> Option<StepReport> {
     if let Some(reason) = cannot(facts.sort) {
         return Some(not_done(reason.to_owned(), Fault::Statement));
     }
-    let (index, table) = (&facts.index, &facts.table);
+    let index = &facts.index;
     if facts.permitted && facts.schema_open {
         return None;
     }
     let (owner, role) = (Ident(facts.owner.clone()), Ident(facts.role.clone()));
-    // What is granted on a table does not reach its TOAST table.
-    let grant = if facts.permitted {
-        format!("GRANT USAGE ON SCHEMA {} TO {role}", index.schema)
-    } else if server.version >= 170_000 && index.schema.0 != "pg_toast" {
-        format!("GRANT MAINTAIN ON TABLE {table} TO {role}")
+    let reason = if facts.permitted {
+        format!(
+            "the role {role} may not use the schema of {index}; nothing was sent; GRANT USAGE ON SCHEMA {} TO {role} or \
+             exclude it",
+            index.schema
+        )
     } else {
-        format!("GRANT {owner} TO {role}, or run pgupkeep as {owner},")
+        format!(
+            "the role {role} is no member of {owner}, to whom {index} belongs, and could not drop what an interrupted rebuild \
+             leaves; nothing was sent; GRANT {owner} TO {role}, or run pgupkeep as {owner}, or exclude it"
+        )
     };
-    let reason = format!(
-        "the role {role} may not rebuild {index}, which belongs to {owner}; nothing was sent; {grant} or exclude it"
-    );
     Some(not_done(reason, Fault::Privilege))
 }
 
@@ -175,20 +175,15 @@ mod tests {
 
     #[test]
     fn a_missing_privilege_is_reported_with_the_grant_that_helps() {
-        let check = |version, schema: &str, expected: &str| {
-            let facts = IndexFacts { permitted: false, index: Qualified::new(schema, "i"), ..candidate("i").facts };
-            let server = Server { version, in_recovery: false };
-            let Some(StepReport::NotDone { reason, fault, .. }) = refusal(&facts, server) else { panic!("refused") };
+        let check = |facts: IndexFacts, expected: &str| {
+            let Some(StepReport::NotDone { reason, fault, .. }) = refusal(&facts) else { panic!("refused") };
             assert_eq!(fault, Fault::Privilege);
             assert!(reason.contains(expected), "{reason}");
         };
-        check(160_000, "public", r#"GRANT "owner" TO "upkeep", or run pgupkeep as "owner","#);
-        check(170_000, "public", r#"GRANT MAINTAIN ON TABLE "public"."t" TO "upkeep""#);
-        check(170_000, "pg_toast", r#"GRANT "owner" TO "upkeep""#);
-        let facts = IndexFacts { schema_open: false, ..candidate("i").facts };
-        let server = Server { version: 160_000, in_recovery: false };
-        let Some(StepReport::NotDone { reason, .. }) = refusal(&facts, server) else { panic!("refused") };
-        assert!(reason.contains(r#"GRANT USAGE ON SCHEMA "public" TO "upkeep""#), "{reason}");
+        let facts = candidate("i").facts;
+        let grant = r#"GRANT "owner" TO "upkeep", or run pgupkeep as "owner","#;
+        check(IndexFacts { permitted: false, ..facts.clone() }, grant);
+        check(IndexFacts { schema_open: false, ..facts }, r#"GRANT USAGE ON SCHEMA "public" TO "upkeep""#);
     }
 
     #[test]

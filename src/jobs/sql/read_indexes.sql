@@ -2,8 +2,8 @@
 -- known_* are the names that a pattern may mean it by: its own, its table's, and those of the partitioned tables and
 -- indexes above it; a TOAST table's index goes by its table too. The columns from `stale` on decide whether a size can
 -- be judged by statistics. No relation is locked, so there are no size functions and no pg_get_expr here.
--- Sources: PostgreSQL documentation, "pg_index", "pg_stats"; src/backend/commands/indexcmds.c,
--- RangeVarCallbackForReindexIndex() for who may.
+-- permitted: MAINTAIN (17) would do for the rebuild, but not for dropping what is left when it is interrupted.
+-- Sources: PostgreSQL documentation, "pg_index", "pg_stats", "DROP INDEX".
 select i.indexrelid as oid, n.nspname::text as schema, c.relname::text as name, i.indrelid as table_oid,
        coalesce(un.nspname, tn.nspname)::text as table_schema, coalesce(u.relname, t.relname)::text as table_name,
        am.amname::text as method,
@@ -15,10 +15,7 @@ select i.indexrelid as oid, n.nspname::text as schema, c.relname::text as name, 
             when not (i.indisvalid and i.indisready and i.indislive) then 'invalid'
             else 'plain' end as sort,
        pg_get_userbyid(c.relowner)::text as owner, current_user::text as role,
-       pg_has_role(c.relowner, 'USAGE')
-       or current_setting('server_version_num')::int >= 170000
-          and case when current_setting('server_version_num')::int >= 170000
-                   then has_table_privilege(t.oid, 'MAINTAIN') end as permitted,
+       pg_has_role(c.relowner, 'USAGE') as permitted,
        has_schema_privilege(n.oid, 'USAGE') as schema_open,
        greatest(c.reltuples, 0)::float8 as tuples,
        current_setting('block_size')::int as block_size,

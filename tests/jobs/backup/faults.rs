@@ -154,7 +154,7 @@ async fn a_server_that_restarts_in_mid_dump_leaves_no_backup_and_the_next_attemp
             cluster.restart(mode).await;
         };
         let (went, ()) = tokio::join!(place.attempt(run_id, never()), restart);
-        assert_eq!(went.finish.end, End::Partial, "{went:#?}");
+        assert_eq!(went.finish.end, End::Failed, "{went:#?}");
         assert_eq!(went.finish.fault, Some(Fault::Unreachable), "{went:#?}");
         assert_eq!(depot.entries().await.len(), before);
         assert_eq!(depot.leftovers(), Vec::<PathBuf>::new());

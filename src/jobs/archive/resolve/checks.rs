@@ -1,7 +1,10 @@
 //! What keeps a table from losing rows, and what its owner should know beforehand.
 
+use std::collections::BTreeSet;
+
 use super::super::catalogue::TableFacts;
 use super::super::graph::ForeignKey;
+use super::super::rule::{Privilege, Use};
 use super::refused;
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
@@ -10,19 +13,6 @@ use crate::pg::statement::Ident;
 /// What the archive's views for rows call columns of their own.
 const RESERVED: [&str; 6] =
     ["pgupkeep_batch", "pgupkeep_no", "pgupkeep_group", "pgupkeep_lo", "pgupkeep_hi", "pgupkeep_series"];
-
-/// What is done to a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    /// Its rows are locked and deleted.
-    Moves,
-    /// Its rows are locked.
-    Locks,
-    /// Rows are inserted and updated.
-    Marks,
-    /// It is read.
-    Reads,
-}
 
 /// Refuses a table that a DELETE would not treat as it treats an ordinary one.
 pub(super) fn check_ordinary(table: &TableFacts) -> Result<(), JobError> {
@@ -71,30 +61,44 @@ pub(super) fn check_ordinary(table: &TableFacts) -> Result<(), JobError> {
     Ok(())
 }
 
-/// Refuses a table that we may not use as we have to, and names the GRANT.
-pub(super) fn check_rights(table: &TableFacts, purpose: Use) -> Result<(), JobError> {
-    let rights = table.rights;
-    let needed: &[(bool, &str)] = match purpose {
-        Use::Moves => &[(rights.select, "SELECT"), (rights.delete, "DELETE"), (rights.update, "UPDATE")],
-        Use::Locks => &[(rights.select, "SELECT"), (rights.update, "UPDATE")],
-        Use::Marks => &[(rights.select, "SELECT"), (rights.insert, "INSERT"), (rights.update, "UPDATE")],
-        Use::Reads => &[(rights.select, "SELECT")],
-    };
-    let missing: Vec<&str> = needed.iter().filter(|(given, _)| !given).map(|(_, name)| *name).collect();
-    let role = Ident(table.role.clone());
-    let mut grants = Vec::new();
-    if !rights.enter {
-        grants.push(format!("GRANT USAGE ON SCHEMA {} TO {role}", table.name.schema));
-    }
-    if !missing.is_empty() {
-        grants.push(format!("GRANT {} ON {} TO {role}", missing.join(", "), table.name));
+/// Refuses tables that we may not use as we have to, and names every GRANT that is missing.
+pub(super) fn check_rights(uses: &[(&TableFacts, Use)]) -> Result<(), JobError> {
+    let (mut names, mut grants, mut schemas) = (Vec::new(), Vec::new(), Vec::new());
+    let mut locks = false;
+    for (nth, (table, _)) in uses.iter().enumerate() {
+        if uses[..nth].iter().any(|(before, _)| before.oid == table.oid) {
+            continue;
+        }
+        let rights = table.rights;
+        let given = |privilege| match privilege {
+            Privilege::Select => rights.select,
+            Privilege::Insert => rights.insert,
+            Privilege::Update => rights.update,
+            Privilege::Delete => rights.delete,
+        };
+        let of_it = uses.iter().filter(|(other, _)| other.oid == table.oid);
+        let needed: BTreeSet<Privilege> = of_it.flat_map(|(_, purpose)| purpose.privileges()).copied().collect();
+        let missing: Vec<Privilege> = needed.into_iter().filter(|privilege| !given(*privilege)).collect();
+        let role = Ident(table.role.clone());
+        if !rights.enter && !schemas.contains(&&table.name.schema) {
+            schemas.push(&table.name.schema);
+            grants.push(format!("GRANT USAGE ON SCHEMA {} TO {role}", table.name.schema));
+        }
+        if !missing.is_empty() {
+            locks |= missing.contains(&Privilege::Update);
+            let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            grants.push(format!("GRANT {} ON {} TO {role}", missing.join(", "), table.name));
+        }
+        if !rights.enter || !missing.is_empty() {
+            names.push(table.name.plain());
+        }
     }
     if grants.is_empty() {
         return Ok(());
     }
-    let why = if missing.contains(&"UPDATE") { " (locking a row takes the right to update it)" } else { "" };
+    let why = if locks { " (locking a row takes the right to update it)" } else { "" };
     let message =
-        format!("rights are missing on {}{why}: {}; nothing was touched", table.name.plain(), grants.join("; "));
+        format!("rights are missing on {}{why}: {}; nothing was touched", names.join(", "), grants.join("; "));
     Err(JobError::Refused { fault: Fault::Privilege, message })
 }
 

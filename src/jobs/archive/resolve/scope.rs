@@ -8,9 +8,9 @@ use sqlx::postgres::types::Oid;
 use super::super::catalogue::{FACTS_LIMIT, TableFacts, find_schemas, find_tables, read_foreign_keys, read_tables};
 use super::super::graph::{ForeignKey, out_of_order, uncovered};
 use super::super::preset::{Expansion, Fence, PartModel, Preset, PresetError, ReasonModel, Scope, Unless};
-use super::super::rule::{HELD, HeldWith, Part, Reason, Root, Rule};
+use super::super::rule::{HELD, HeldWith, Part, Reason, Root, Rule, Use};
 use super::super::spec::{Archive, RegisteredModels};
-use super::checks::{Use, check_ordinary, check_rights, warn_of, warn_of_publications, warn_of_scan};
+use super::checks::{check_ordinary, check_rights, warn_of, warn_of_publications, warn_of_scan};
 use super::{Moment, instant, lock, refused, using};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
@@ -113,17 +113,12 @@ impl Ground<'_> {
         for part in self.scope.parts.iter().filter(|part| !part.optional) {
             self.table(&part.table)?;
         }
-        check_rights(self.table(&self.scope.root.table)?, Use::Locks)?;
-        for (part, facts) in self.parts() {
+        for (_, facts) in self.parts() {
             check_ordinary(facts)?;
-            check_rights(facts, Use::Moves)?;
+        }
+        check_rights(&self.uses()?)?;
+        for (part, facts) in self.parts() {
             self.check_columns(part, facts)?;
-        }
-        for facts in self.tables.values() {
-            check_rights(facts, Use::Reads)?;
-        }
-        for mark in &self.scope.marks {
-            check_rights(self.table(&mark.inserts)?, Use::Marks)?;
         }
         let order: Vec<Oid> = self.parts().map(|(_, facts)| facts.oid).collect();
         if let Some(key) = uncovered(&order, &self.keys, &|key| self.is_guarded(key)).first() {
@@ -146,6 +141,16 @@ impl Ground<'_> {
             )));
         }
         Ok(())
+    }
+
+    fn uses(&self) -> Result<Vec<(&TableFacts, Use)>, JobError> {
+        let mut uses = vec![(self.table(&self.scope.root.table)?, Use::Locks)];
+        uses.extend(self.parts().map(|(_, facts)| (facts, Use::Moves)));
+        for mark in &self.scope.marks {
+            uses.push((self.table(&mark.inserts)?, Use::Marks));
+        }
+        uses.extend(self.tables.values().map(|facts| (facts, Use::Reads)));
+        Ok(uses)
     }
 
     fn is_guarded(&self, key: &ForeignKey) -> bool {
@@ -255,6 +260,7 @@ impl Ground<'_> {
             wanted: self.scope.wanted.as_deref().map(|sql| self.expand(sql)).transpose()?,
             schema_version: None,
             warnings: Vec::new(),
+            uses: self.uses()?.iter().map(|(facts, purpose)| (facts.name.clone(), *purpose)).collect(),
         })
     }
 

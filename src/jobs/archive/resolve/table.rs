@@ -5,9 +5,9 @@ use sqlx::postgres::types::Oid;
 
 use super::super::catalogue::{TableFacts, find_tables, read_foreign_keys, read_tables};
 use super::super::graph::{ForeignKey, Member, Outside, equal, refers_from_outside, tree};
-use super::super::rule::{Chunks, PICKED, Part, Reason, Root, Rule};
+use super::super::rule::{Chunks, PICKED, Part, Reason, Root, Rule, Use};
 use super::super::spec::Archive;
-use super::checks::{Use, check_ordinary, check_rights, warn_of, warn_of_publications, warn_of_scan};
+use super::checks::{check_ordinary, check_rights, warn_of, warn_of_publications, warn_of_scan};
 use super::{Moment, instant, lock, refused, using};
 use crate::jobs::context::JobError;
 use crate::pg::statement::{Ident, Qualified};
@@ -27,14 +27,18 @@ pub(super) async fn resolve(
     let tree = tree((*oid, root), &keys, &stays).map_err(|circle| refused(circle.to_string()))?;
     let oids: Vec<Oid> = tree.members.iter().map(|member| member.oid).collect();
     let facts = read_tables(conn, &oids).await?;
+    let oids: Vec<Oid> = tree.outside.iter().map(|outside| outside.key.child).collect();
+    let outside = read_tables(conn, &oids).await?;
     let of = |oid: Oid| {
         let found = facts.iter().find(|facts| facts.oid == oid);
         found.ok_or_else(|| refused(format!("a table that moves with {} is gone", root.plain())))
     };
     for member in &tree.members {
         check_ordinary(of(member.oid)?)?;
-        check_rights(of(member.oid)?, Use::Moves)?;
     }
+    let moving = facts.iter().map(|facts| (facts, Use::Moves));
+    let uses: Vec<(&TableFacts, Use)> = moving.chain(outside.iter().map(|facts| (facts, Use::Reads))).collect();
+    check_rights(&uses)?;
     let keys_of_root = keys_of_root(of(*oid)?, &tree.members, &tree.outside)?;
     let parts = tree.members.iter().map(|member| part(member, of(member.oid)?, &keys_of_root));
     let parts = parts.collect::<Result<Vec<_>, _>>()?;
@@ -53,6 +57,7 @@ pub(super) async fn resolve(
         wanted: None,
         schema_version: None,
         warnings,
+        uses: uses.iter().map(|(facts, purpose)| (facts.name.clone(), *purpose)).collect(),
     })
 }
 
