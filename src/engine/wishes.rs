@@ -21,8 +21,8 @@ use crate::pg::connect::{Purpose, connect};
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// How long a restore that did not succeed is left alone.
 const REST: Duration = Duration::from_hours(1);
-/// The name of the runs that are written.
-const NAME: &str = "archive-restore";
+/// The name of the runs that are written; of their own, so that what people ask for by hand does not put them off.
+const NAME: &str = "archive-restore-by-tag";
 
 /// Looks for ever.
 pub async fn run(shared: Shared) {

@@ -141,7 +141,7 @@ async fn a_schema_that_is_not_known_stops_every_scope_before_anything_moves() {
         (
             "create rule keep as on delete to public.metrics do instead nothing",
             "metric_history",
-            "the rule \"keep\" of public.metrics turns a DELETE into something else",
+            "the rule \"keep\" of public.metrics makes something else of what is sent",
         ),
         (
             "create table public.more () inherits (public.metrics)",

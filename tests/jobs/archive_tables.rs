@@ -228,7 +228,7 @@ async fn tables_whose_rows_could_not_safely_go_are_refused_with_words() {
         (
             format!("{t} grant select on public.t to \"ro\"\"le\"; set role \"ro\"\"le\""),
             json!({}),
-            "(locking a row takes the right to update it): GRANT DELETE, UPDATE ON \"public\".\"t\" TO \"ro\"\"le\"",
+            "(locking a row takes the right to update it): GRANT UPDATE, DELETE ON \"public\".\"t\" TO \"ro\"\"le\"",
         ),
         (t.to_owned(), json!({ "age": "nothing" }), "public.t has no column nothing (age)"),
         (t.to_owned(), json!({ "age": "n" }), "public.t.n is of type numeric, which tells no age"),

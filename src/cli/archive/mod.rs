@@ -13,14 +13,12 @@ use sqlx::{Connection as _, PgConnection};
 use super::exit::Exit;
 use super::output;
 use super::prepare::Prepared;
-use crate::config::Target;
+use crate::config::{Connection, Target};
 use crate::jobs::archive::restore as finding;
 use crate::jobs::archive::restore::Selection;
 use crate::jobs::archive::store::Store;
 use crate::jobs::archive::verify::{self, Groups};
 use crate::jobs::context::JobError;
-use crate::pg::PgError;
-use crate::pg::connect::{Purpose, connect};
 
 pub use answers::{ArchiveDamage, ArchiveGroup, ArchiveGroupTable, ArchiveList, ArchiveRule, ArchiveTable};
 
@@ -84,6 +82,7 @@ pub async fn archive(path: &Path, args: &Archive) -> Exit {
 struct Reached {
     prepared: Prepared,
     store: Store,
+    connection: Connection,
     conn: PgConnection,
 }
 
@@ -92,13 +91,11 @@ impl Place {
         let prepared = Prepared::load_for_ledger(path)?;
         let target = find_target(&prepared, self.target.as_deref())?;
         let store = Store::new(&self.schema);
-        let conn = connect(&target.connection, "pgupkeep/archive", Purpose::Work).await;
+        let connection = target.connection.clone();
+        let conn = verify::connect_to_read(&connection).await;
         let mut conn = conn.map_err(|error| prepared.refuse_target(&target.name, &error))?;
-        let quiet =
-            sqlx::raw_sql("set default_transaction_read_only = on; set search_path = pg_catalog").execute(&mut conn);
-        quiet.await.map_err(|error| prepared.refuse_target(&target.name, &PgError::from(error)))?;
         match store.exists(&mut conn).await {
-            Ok(true) => Ok(Reached { prepared, store, conn }),
+            Ok(true) => Ok(Reached { prepared, store, connection, conn }),
             Ok(false) => {
                 prepared.complain(&format!(
                     "there is no archive in the schema {} of {}; a job of `kind: archive` makes it",
@@ -136,7 +133,7 @@ fn refuse(prepared: &Prepared, error: &JobError) -> Exit {
 }
 
 async fn list(path: &Path, place: &Place) -> Result<Exit, Exit> {
-    let Reached { prepared, store, mut conn } = place.reach(path).await?;
+    let Reached { prepared, store, mut conn, .. } = place.reach(path).await?;
     let answer = async {
         let rules = verify::held(&mut conn, &store).await?;
         let sources = store.sources(&mut conn, None).await?;
@@ -157,7 +154,7 @@ async fn list(path: &Path, place: &Place) -> Result<Exit, Exit> {
 }
 
 async fn show(path: &Path, args: &Show) -> Result<Exit, Exit> {
-    let Reached { prepared, store, mut conn } = args.place.reach(path).await?;
+    let Reached { prepared, store, mut conn, .. } = args.place.reach(path).await?;
     let answer = async {
         let mut groups = Vec::new();
         for wanted in finding::find(&mut conn, &store, None, &Selection::Named(args.groups.clone())).await? {
@@ -184,12 +181,12 @@ async fn show(path: &Path, args: &Show) -> Result<Exit, Exit> {
 }
 
 async fn verify_all(path: &Path, place: &Place) -> Result<Exit, Exit> {
-    let Reached { prepared, store, mut conn } = place.reach(path).await?;
+    let Reached { prepared, store, connection, mut conn } = place.reach(path).await?;
     let answer = async {
         let mut all = Vec::new();
         let sources = store.sources(&mut conn, None).await?;
         for source in &sources {
-            let verified = verify::verify(&mut conn, source, Groups::All).await?;
+            let verified = verify::verify(&mut conn, Some(&connection), source, Groups::All).await?;
             all.push(ArchiveDamage::from(verified));
         }
         let groups = verify::verify_groups(&mut conn, &store, &sources, Groups::All).await?;

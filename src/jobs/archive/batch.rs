@@ -96,7 +96,7 @@ pub(super) struct Series {
     pub(super) constants: Vec<Option<Box<[u8]>>>,
     /// The values of the others, by the column's place; `None` for the constant ones.
     pub(super) values: Vec<Option<Values>>,
-    /// The hash of each row.
+    /// The hash of each row, in the form that lasts.
     pub(super) hashes: Vec<RowHash>,
     /// The rows in their order.
     pub(super) order: Vec<usize>,
@@ -135,6 +135,9 @@ pub(super) struct Group {
     pub(super) series: Vec<Series>,
 }
 
+/// How many bytes of values a batch may hold: encoding takes as much again, and their compressed size says nothing of it.
+const MOST_BYTES: usize = 64 << 20;
+
 /// Rows as they arrive.
 #[derive(Debug)]
 pub struct Batch<'a> {
@@ -144,10 +147,17 @@ pub struct Batch<'a> {
     places: HashMap<Vec<u8>, usize>,
     /// Where text stands that a column is carried as, by the column's place.
     texts: Vec<Option<usize>>,
+    /// Where the lasting form of each column stands; nothing where that is the table's own form.
+    lasting: Option<Vec<usize>>,
     key: Vec<u8>,
     hasher: RowHasher,
-    /// What arrived.
+    bytes: usize,
+    /// How many rows there were when there were too many bytes.
+    fitting: Option<u64>,
+    /// What arrived, as the table has it.
     pub digest: Digest,
+    /// What arrived, in the form that lasts.
+    pub lasting_digest: Digest,
 }
 
 impl<'a> Batch<'a> {
@@ -162,9 +172,13 @@ impl<'a> Batch<'a> {
             series: Vec::new(),
             places: HashMap::new(),
             texts,
+            lasting: shape.shown_as_text().next().map(|_| shape.lasting(shape.texts())),
             key: Vec::new(),
             hasher: RowHasher::default(),
+            bytes: 0,
+            fitting: None,
             digest: Digest::default(),
+            lasting_digest: Digest::default(),
         }
     }
 
@@ -173,14 +187,33 @@ impl<'a> Batch<'a> {
         shape.columns.len() + shape.texts().count()
     }
 
+    /// How many rows fit, where not all of them did; what came after those is not in here.
+    pub const fn fitting(&self) -> Option<u64> {
+        self.fitting
+    }
+
     /// Takes in a row: its group, then the fields of [`Shape::returning`].
     ///
     /// # Errors
     /// When a field is not in the form that its type promises.
     pub fn push(&mut self, group: &[u8], fields: &[Option<&[u8]>]) -> Result<(), Unreadable> {
         let columns = &self.shape.columns;
-        let hash = self.hasher.hash(&fields[..columns.len()]);
-        self.digest.add(hash);
+        if self.fitting.is_some() {
+            return Ok(());
+        }
+        self.bytes += fields.iter().flatten().map(|field| field.len()).sum::<usize>();
+        if self.bytes > MOST_BYTES && self.digest.rows > 0 {
+            self.fitting = Some(self.digest.rows);
+            self.series = Vec::new();
+            return Ok(());
+        }
+        let own = self.hasher.hash(fields[..columns.len()].iter().copied());
+        self.digest.add(own);
+        let hash = match &self.lasting {
+            Some(places) => self.hasher.hash(places.iter().map(|place| fields[*place])),
+            None => own,
+        };
+        self.lasting_digest.add(hash);
         let carried = |place: usize| fields[self.texts[place].unwrap_or(place)];
         self.key.clear();
         self.key.extend_from_slice(group);

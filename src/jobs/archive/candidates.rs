@@ -31,6 +31,8 @@ pub struct Pages {
     pub from: i64,
     /// The first page after it.
     pub to: i64,
+    /// How many roots would move.
+    pub roots: i64,
     /// About how many rows of all parts would move.
     pub rows: i64,
 }
@@ -191,6 +193,7 @@ async fn pages(rule: &Rule, spec: &Archive, held: &str, conn: &mut PgConnection)
     let all = rows.into_iter().map(|(part, roots)| Pages {
         from: part * span,
         to: (part + 1) * span,
+        roots,
         rows: (roots as f64 * each) as i64,
     });
     Ok(all.collect())

@@ -63,8 +63,8 @@ pub struct TableFacts {
     pub row_security: bool,
     /// A unique constraint that may be violated until the commit.
     pub deferrable: Option<String>,
-    /// Rules ON DELETE.
-    pub delete_rules: Vec<String>,
+    /// Rules, which make something else of what is sent.
+    pub rules: Vec<String>,
     /// Triggers of the application that a DELETE sets off.
     pub delete_triggers: Vec<String>,
     /// Whether a published DELETE can be sent.
@@ -116,7 +116,7 @@ struct TableRow {
     is_child: bool,
     row_security: bool,
     deferrable: Option<String>,
-    delete_rules: Vec<String>,
+    rules: Vec<String>,
     delete_triggers: Vec<String>,
     has_identity: bool,
     published: Vec<String>,
@@ -150,7 +150,7 @@ impl From<TableRow> for TableFacts {
             is_child: row.is_child,
             row_security: row.row_security,
             deferrable: row.deferrable,
-            delete_rules: row.delete_rules,
+            rules: row.rules,
             delete_triggers: row.delete_triggers,
             has_identity: row.has_identity,
             published: row.published,

@@ -205,7 +205,7 @@ async fn write(
     sound(verify_groups(conn, store, sources, groups).await?)?;
     for source in sources {
         let Source { place, shape, .. } = source;
-        let rows = sound(verify(conn, source, groups).await?)?.rows;
+        let rows = sound(verify(conn, None, source, groups).await?)?.rows;
         if rows == 0 {
             continue;
         }

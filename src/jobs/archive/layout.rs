@@ -297,13 +297,17 @@ pub fn show(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<Strin
     let (shown, all, all_rows) = (place.shown(), place.all(), place.all_rows());
     let earlier: Vec<&Shape> = older.iter().map(|(_, shape)| shape).collect();
     let columns = view_columns(&[&[shape], earlier.as_slice()].concat());
-    let names = shape.columns.iter().map(|column| column.name.to_string()).collect::<Vec<_>>().join(", ");
+    let names = columns.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(", ");
     let mut parts = vec![part(place, shape, &columns)];
     parts.extend(older.iter().map(|(place, old)| part(place, old, &columns)));
     let table = &shape.table;
     // The table may have taken longer values since.
-    let live =
-        columns.iter().map(|(name, of)| format!("t.{name}::{}", without_limit(of))).collect::<Vec<_>>().join(", ");
+    let is_live = |name: &Ident| shape.columns.iter().any(|column| column.name == *name);
+    let live = columns.iter().map(|(name, of)| {
+        let value = if is_live(name) { format!("t.{name}") } else { "null".to_owned() };
+        format!("{value}::{}", without_limit(of))
+    });
+    let live = live.collect::<Vec<_>>().join(", ");
     let typed = columns.iter().map(|(name, of)| format!("{name} {of}")).collect::<Vec<_>>().join(", ");
     let body = literal(format!("select {live} from {table} t union all select {names} from {shown}"));
     let archived_only = literal(format!("The archived rows of {table}, and only those."));
@@ -396,15 +400,21 @@ fn part(place: &Place, shape: &Shape, columns: &[(Ident, String)]) -> String {
     format!("select {} from {}", each.collect::<Vec<_>>().join(", "), place.rows())
 }
 
-/// The columns of the view for people: those of the first shape, each of a type that holds every shape's values.
+/// The columns of the view for people: those of the first shape, then those that only earlier ones had, each of a type that
+/// holds every shape's values.
 fn view_columns(shapes: &[&Shape]) -> Vec<(Ident, String)> {
-    let Some(present) = shapes.first() else { return Vec::new() };
-    let each = present.columns.iter().map(|column| {
+    let mut names: Vec<&Ident> = Vec::new();
+    for column in shapes.iter().flat_map(|shape| &shape.columns) {
+        if !names.contains(&&column.name) {
+            names.push(&column.name);
+        }
+    }
+    let each = names.into_iter().map(|name| {
         let types = shapes
             .iter()
-            .filter_map(|shape| shape.columns.iter().find(|other| other.name == column.name))
+            .filter_map(|shape| shape.columns.iter().find(|other| other.name == *name))
             .map(|column| column.shown.as_str());
-        (column.name.clone(), holding_type(types))
+        (name.clone(), holding_type(types))
     });
     each.collect()
 }

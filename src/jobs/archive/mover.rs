@@ -16,9 +16,10 @@ use super::changes::{Change, Changes, FIRE_DEFERRED, affect_only};
 use super::copy::{CopyError, Rows};
 use super::digest::{Digest, RowHasher};
 use super::layout::Place;
+use super::narrow::Byte;
 use super::rule::{Part, Root, Rule};
 use super::segment::{Segments, encode};
-use super::shape::Shape;
+use super::shape::{ONE_TEXT, Shape};
 use super::store::{Definition, NewBatch, Store, affect, check_shape, execute};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
@@ -61,6 +62,8 @@ pub struct Move<'a> {
     pub store: &'a Store,
     /// The run that does it.
     pub run_id: Option<Uuid>,
+    /// What the server can dump.
+    pub byte: Byte,
 }
 
 /// What a batch has moved.
@@ -74,6 +77,8 @@ pub struct Moved {
     pub more: bool,
     /// Bytes of WAL that the server wrote meanwhile, others' included.
     pub wal_bytes: i64,
+    /// That nothing was moved, because the rows are too large to be in memory together, and how many would be.
+    pub fitting: Option<u64>,
 }
 
 impl Moved {
@@ -138,6 +143,11 @@ impl Move<'_> {
                 break;
             }
             let rows = self.receive(conn, part, shape, left).await?;
+            if let Some(fitting) = rows.fitting() {
+                sqlx::raw_sql("rollback").execute(conn).await?;
+                let rows = vec![0; self.rule.parts.len()];
+                return Ok(Moved { rows, more: true, fitting: Some(fitting), ..Moved::default() });
+            }
             moved.rows[nth] = rows.digest.rows;
             if let Some(most) = left {
                 left = Some(most.saturating_sub(rows.digest.rows));
@@ -147,6 +157,7 @@ impl Move<'_> {
             }
         }
         moved.more = left == Some(0);
+        self.prove_roots_left(&moved)?;
         if moved.total() == 0 {
             sqlx::raw_sql("rollback").execute(conn).await?;
             return Ok(moved);
@@ -177,15 +188,12 @@ impl Move<'_> {
             "set local idle_in_transaction_session_timeout = '60s'".to_owned(),
             // What a DELETE locks anyway, but before anybody looks at the columns: they cannot change from here on.
             format!("lock table {tables} in row exclusive mode"),
-            "set local extra_float_digits = 3".to_owned(),
-            "set local intervalstyle = postgres".to_owned(),
-            "set local bytea_output = hex".to_owned(),
             "drop table if exists pg_temp.pgupkeep_picked".to_owned(),
             format!(
                 "create temporary table pgupkeep_picked (tid tid, group_key text, activity timestamptz{columns}) on commit drop"
             ),
         ];
-        begin.into_iter().chain(kept).collect()
+        begin.into_iter().chain(ONE_TEXT.map(str::to_owned)).chain(kept).collect()
     }
 
     /// Locks the roots that may go. New rows that refer to one of them wait from here on for the end of the batch.
@@ -257,9 +265,11 @@ impl Move<'_> {
 
     fn read_back(shape: &Shape, place: &Place, batch_id: Option<i64>) -> String {
         let batch = batch_id.map_or_else(|| "$1".to_owned(), |batch_id| batch_id.to_string());
+        let texts = shape.shown_as_text().map(|(_, column)| format!(", a.{}", column.name));
         format!(
-            "copy (select a.pgupkeep_no, {} from {} a where a.pgupkeep_batch = {batch}) to stdout (format binary)",
+            "copy (select a.pgupkeep_no, {}{} from {} a where a.pgupkeep_batch = {batch}) to stdout (format binary)",
             shape.as_declared("a"),
+            texts.collect::<String>(),
             place.rows()
         )
     }
@@ -297,9 +307,9 @@ impl Move<'_> {
         (rule_id, batch_id): (i64, i64),
         counts: &mut BTreeMap<i64, i64>,
     ) -> Result<(), JobError> {
-        let digest = rows.digest;
+        let (digest, lasting) = (rows.digest, rows.lasting_digest);
         let ids = self.store.group_ids(conn, rule_id, &rows.group_keys()).await?;
-        let segments = encode(rows, shape, batch_id, &|key| ids.get(key).copied())
+        let segments = encode(rows, shape, (batch_id, self.byte), &|key| ids.get(key).copied())
             .map_err(|message| JobError::Refused { fault: Fault::Internal, message })?;
         for (key, rows) in &segments.groups {
             if let Some(id) = ids.get(key) {
@@ -307,7 +317,7 @@ impl Move<'_> {
             }
         }
         write(conn, place, &segments).await?;
-        self.store.end_batch(conn, (batch_id, place.source_id), segments.digests.len(), digest).await?;
+        self.store.end_batch(conn, (batch_id, place.source_id), segments.digests.len(), lasting).await?;
         self.prove(conn, (shape, place), batch_id, digest, &segments.digests).await
     }
 
@@ -319,7 +329,10 @@ impl Move<'_> {
         received: Digest,
         segments: &[Digest],
     ) -> Result<(), JobError> {
-        let (found, each) = read_digests(conn, &Self::read_back(shape, place, Some(batch_id)), shape).await?;
+        let lasting = shape.lasting(shape.shown_as_text());
+        let copy = Self::read_back(shape, place, Some(batch_id));
+        let (found, each) =
+            read_digests(conn, &copy, shape.columns.len() + shape.shown_as_text().count(), &lasting).await?;
         let differing = segments
             .iter()
             .enumerate()
@@ -351,6 +364,25 @@ impl Move<'_> {
             unmarks: self.rule.unmarks.clone(),
             wanted: self.rule.wanted.clone(),
         }
+    }
+
+    /// A trigger can keep a row from being deleted, and says nothing.
+    fn prove_roots_left(&self, moved: &Moved) -> Result<(), JobError> {
+        let Root { table, oid, leaves, .. } = &self.rule.root;
+        let place = self.rule.parts.iter().position(|part| part.oid == *oid).filter(|_| *leaves && !moved.more);
+        let left = place.map_or(moved.roots, |place| moved.rows[place]);
+        if left >= moved.roots {
+            return Ok(());
+        }
+        Err(JobError::Refused {
+            fault: Fault::Statement,
+            message: format!(
+                "of {} rows that were to be deleted from {table} a trigger has kept {}; the batch was rolled back and nothing \
+                 was moved",
+                moved.roots,
+                moved.roots - left
+            ),
+        })
     }
 
     /// Counts what the transaction has changed in every table, so that a cascade, a trigger or a rule cannot hide.
@@ -425,22 +457,26 @@ pub(super) async fn stream(
     rows.finish().map_err(|error| broken(error.into()))
 }
 
-/// The digest of all rows that a COPY of `(no, columns..)` gives, and of each segment.
+/// The digest of all rows that a COPY of `(no, columns.., texts..)` gives, and of each segment in the form that lasts,
+/// which stands at these places.
 ///
 /// # Errors
-/// The server's.
+/// The server's; the connection is out of step then.
 pub(super) async fn read_digests(
     conn: &mut PgConnection,
     copy: &str,
-    shape: &Shape,
+    fields: usize,
+    lasting: &[usize],
 ) -> Result<(Digest, HashMap<i32, Digest>), JobError> {
     let (mut all, mut each, mut hasher) = (Digest::default(), HashMap::<i32, Digest>::new(), RowHasher::default());
-    stream(conn, copy, shape.columns.len() + 1, |fields| {
+    stream(conn, copy, fields + 1, |fields| {
         let (no, fields) = fields.split_first().ok_or(Received::Unreadable(Unreadable))?;
         let no =
             no.and_then(|no| no.try_into().ok()).map(i32::from_be_bytes).ok_or(Received::Unreadable(Unreadable))?;
-        let hash = hasher.hash(fields);
-        all.add(hash);
+        let own = hasher.hash(fields[..lasting.len()].iter().copied());
+        all.add(own);
+        let is_lasting = fields.len() == lasting.len();
+        let hash = if is_lasting { own } else { hasher.hash(lasting.iter().map(|place| fields[*place])) };
         each.entry(no).or_default().add(hash);
         Ok(())
     })

@@ -21,6 +21,25 @@ pub enum Width {
     Eight,
 }
 
+/// What a residual of one byte may be.
+///
+/// Before 15 a server writes a `"char"` above 127 as that very byte, which is no character of any database that a dump
+/// could be restored into. Source: release notes of PostgreSQL 15, "Change the I/O format of type "char" for non-ASCII".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Byte {
+    /// -128 to 127.
+    Any,
+    /// 0 to 127.
+    Ascii,
+}
+
+impl Byte {
+    /// What a server of this version (as `server_version_num`) can dump.
+    pub const fn of(version: i32) -> Self {
+        if version < 150_000 { Self::Ascii } else { Self::Any }
+    }
+}
+
 /// Whole numbers in their narrow form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progression {
@@ -34,14 +53,14 @@ pub struct Progression {
 
 impl Progression {
     /// The narrowest progression around the values; nothing for no values, or where the arithmetic would overflow.
-    pub fn around(values: &[i64]) -> Option<Self> {
+    pub fn around(values: &[i64], byte: Byte) -> Option<Self> {
         let (&first, &last) = (values.first()?, values.last()?);
         let gaps = i64::try_from(values.len() - 1).ok()?;
         let mean = if gaps > 0 { last.checked_sub(first).map(|span| span / gaps) } else { None };
         let early = values.get(1).and_then(|second| second.checked_sub(first));
         let mut best: Option<Self> = None;
         for step in [Some(0), early, mean].into_iter().flatten() {
-            let Some(found) = Self::with_step(values, step) else { continue };
+            let Some(found) = Self::with_step(values, step, byte) else { continue };
             if best.as_ref().is_none_or(|best| found.width < best.width) {
                 best = Some(found);
             }
@@ -49,7 +68,7 @@ impl Progression {
         best
     }
 
-    fn with_step(values: &[i64], step: i64) -> Option<Self> {
+    fn with_step(values: &[i64], step: i64, byte: Byte) -> Option<Self> {
         let (mut least, mut most) = (i64::MAX, i64::MIN);
         let mut grown = 0_i64;
         for (nth, value) in values.iter().enumerate() {
@@ -60,11 +79,12 @@ impl Progression {
             least = least.min(residual);
             most = most.max(residual);
         }
-        let (width, below) = match most.checked_sub(least)? {
-            0 => (Width::None, 0),
-            1..=0xff => (Width::One, 1 << 7),
-            0x100..=0xffff => (Width::Two, 1 << 15),
-            0x1_0000..=0xffff_ffff => (Width::Four, 1 << 31),
+        let (width, below) = match (most.checked_sub(least)?, byte) {
+            (0, _) => (Width::None, 0),
+            (1..=0x7f, Byte::Ascii) => (Width::One, 0),
+            (1..=0xff, Byte::Any) => (Width::One, 1 << 7),
+            (1..=0xffff, _) => (Width::Two, 1 << 15),
+            (0x1_0000..=0xffff_ffff, _) => (Width::Four, 1 << 31),
             _ => (Width::Eight, 0),
         };
         let base = if width == Width::Eight { 0 } else { least.checked_add(below)? };
@@ -136,7 +156,14 @@ mod tests {
     use super::*;
 
     fn round_trip(values: &[i64]) -> Result<(), TestCaseError> {
-        let Some(found) = Progression::around(values) else { return Ok(()) };
+        for byte in [Byte::Any, Byte::Ascii] {
+            comes_back(values, byte)?;
+        }
+        Ok(())
+    }
+
+    fn comes_back(values: &[i64], byte: Byte) -> Result<(), TestCaseError> {
+        let Some(found) = Progression::around(values, byte) else { return Ok(()) };
         let limit = match found.width {
             Width::None => 0,
             Width::One => i64::from(i8::MAX),
@@ -147,6 +174,7 @@ mod tests {
         for (nth, value) in values.iter().enumerate() {
             let residual = found.residual(nth, *value);
             prop_assert!(-limit - i64::from(limit != 0) <= residual && residual <= limit, "{residual} in {found:?}");
+            prop_assert!(byte == Byte::Any || found.width != Width::One || residual >= 0, "{residual} in {found:?}");
             // As the reading SQL computes it, which raises an error on overflow.
             let grown = found.step.checked_mul(i64::try_from(nth).unwrap());
             let back = grown.and_then(|grown| found.base.checked_add(grown)).and_then(|sum| sum.checked_add(residual));
@@ -189,7 +217,7 @@ mod tests {
     #[test]
     fn regular_numbers_need_no_residuals() {
         let check = |values: &[i64], expected: Option<(i64, i64, Width)>| {
-            let found = Progression::around(values).map(|found| (found.base, found.step, found.width));
+            let found = Progression::around(values, Byte::Any).map(|found| (found.base, found.step, found.width));
             assert_eq!(found, expected, "{values:?}");
         };
         check(&[], None);
@@ -199,6 +227,17 @@ mod tests {
         check(&[100, 1101, 2099, 3100], Some((225, 1001, Width::One)));
         check(&[i64::MIN, i64::MAX], None);
         check(&[i64::MAX, i64::MAX], Some((i64::MAX, 0, Width::None)));
+    }
+
+    #[test]
+    fn a_server_that_cannot_dump_every_byte_is_given_those_that_it_can() {
+        let check = |values: &[i64], expected: (i64, Width)| {
+            let found = Progression::around(values, Byte::of(140_023)).map(|found| (found.base, found.width));
+            assert_eq!(found, Some(expected), "{values:?}");
+        };
+        check(&[0, 127, 0], (0, Width::One));
+        check(&[0, 128, 0], (1 << 15, Width::Two));
+        assert_eq!(Byte::of(150_000), Byte::Any);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::layout::Place;
 use super::limit::Limit;
 use super::mover::{Bounds, Chunk, Move, Moved};
+use super::narrow::Byte;
 use super::rule::Rule;
 use super::shape::Shape;
 use super::spec::Archive;
@@ -19,7 +20,7 @@ use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
 use crate::jobs::drive::{self, End, Finish};
 use crate::jobs::reindex::{Rebuild, Reindex, room};
-use crate::jobs::vacuum::{Vacuum, lock_holder};
+use crate::jobs::vacuum::{Holder, Vacuum, lock_holder, row_locker};
 use crate::jobs::{Measures, StepReport};
 use crate::pg::connect::within;
 use crate::pg::statement::{Qualified, Statement};
@@ -76,7 +77,8 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
     let store = Store::new(&spec.schema);
     let rule = &*step.rule;
     let sources = known_sources(&store, rule, cx).await?;
-    let moving = Move { rule, sources: &sources, store: &store, run_id: cx.run_id() };
+    let moving =
+        Move { rule, sources: &sources, store: &store, run_id: cx.run_id(), byte: Byte::of(cx.server().version) };
     let mut totals = Totals::new(rule);
     for chunk in step.chunks() {
         let mut bounds = Bounds {
@@ -97,8 +99,17 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
             let worked = cx.session.pid;
             match one_batch(&moving, &chunk, bounds, name, cx).await {
                 Ok(moved) => {
-                    let more = moved.more;
-                    totals.add(moved, bounds.first);
+                    let Moved { more, fitting, .. } = moved;
+                    totals.add(moved, bounds.first && fitting.is_none());
+                    if let Some(fitting) = fitting {
+                        let rows = (fitting / 2).max(1);
+                        tracing::info!(
+                            rows,
+                            "rows are too large to be in memory together; the next batches are smaller"
+                        );
+                        bounds.rows = Some(rows);
+                        continue;
+                    }
                     if !more {
                         break;
                     }
@@ -116,12 +127,16 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
                     tracing::info!(rows, batch_time = %spec.batch_time, "a batch took too long; the next ones are smaller");
                     bounds.rows = Some(rows);
                 }
-                Err(error) if is_locked(&error) => return Ok(totals.locked(&holder_of(rule, cx).await?, spec)),
+                Err(error) if is_locked(&error) => {
+                    let holder = holder_of(rule, cx).await?;
+                    return Ok(totals.locked(holder.as_deref().unwrap_or("somebody who has gone meanwhile"), spec));
+                }
                 Err(error) => return Err(error),
             }
         }
     }
-    Ok(totals.report(step))
+    let locker = if totals.roots < step.roots { row_locker(cx, rule.root.oid).await? } else { None };
+    Ok(totals.report(step, locker.as_ref()))
 }
 
 /// One transaction, on record.
@@ -149,13 +164,13 @@ fn is_locked(error: &JobError) -> bool {
 }
 
 /// Who has locked one of the rule's tables.
-async fn holder_of(rule: &Rule, cx: &mut Context) -> Result<String, JobError> {
+async fn holder_of(rule: &Rule, cx: &mut Context) -> Result<Option<String>, JobError> {
     for part in &rule.parts {
         if let Some(holder) = lock_holder(cx, part.oid).await? {
-            return Ok(format!("{}: {holder}", part.table));
+            return Ok(Some(format!("{}: {holder}", part.table)));
         }
     }
-    Ok("somebody who has gone meanwhile".to_owned())
+    Ok(None)
 }
 
 /// The shape and the place of each part's table, as the archive knows them.
@@ -278,25 +293,24 @@ impl Totals {
     }
 
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a figure for people")]
-    fn report(self, step: &MoveStep) -> StepReport {
+    fn report(self, step: &MoveStep, locker: Option<&Holder>) -> StepReport {
+        let locker = locker.map(|locker| format!(" (perhaps by {locker})")).unwrap_or_default();
         let total: u64 = self.rows.iter().sum();
         let seconds = self.began.elapsed().as_secs_f64();
         let mut measures = self.last.as_ref().map(|moved| self.of_batch(moved)).unwrap_or_default();
         if let Some(detail) = measures.detail.as_mut() {
             detail["rows_per_second"] = ((total as f64 / seconds.max(0.001)).round() as i64).into();
         }
-        let reason = match step.groups() {
-            Some(groups) if self.roots < groups => format!(
-                "{} of {groups} were not free to move: they are locked by somebody, held, or not old enough any more; \
-                 they were left as they are for the next attempt",
-                groups - self.roots
-            ),
-            None if total == 0 && step.expected.rows > 0 => {
-                "nothing was free to move: it is locked, held, or not old enough any more; it was left as it is"
-                    .to_owned()
-            }
-            _ => return StepReport::Done(measures),
-        };
+        if self.roots >= step.roots {
+            return StepReport::Done(measures);
+        }
+        let what = if matches!(step.chunk, Chunk::Groups(_)) { "groups" } else { "rows" };
+        let reason = format!(
+            "{} of {} {what} were not free to move: they are locked by somebody{locker}, held, or not old enough any more; \
+             they were left as they are for the next attempt",
+            step.roots - self.roots,
+            step.roots
+        );
         StepReport::NotDone { reason, fault: Fault::Locked, measures }
     }
 }

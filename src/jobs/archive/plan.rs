@@ -157,9 +157,10 @@ pub(super) fn decide(spec: &Archive, rule: &Arc<Rule>, found: Candidates, measur
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and bounded")]
     let fitting = (BATCH_BYTES / measured.widest.max(1.0)) as u64;
     let most = u64::from(spec.batch_rows).min(fitting.max(FEWEST_ROWS));
-    let step = |chunk, rows| MoveStep {
+    let step = |chunk, roots, rows| MoveStep {
         rule: Arc::clone(rule),
         chunk,
+        roots,
         expected: expected(rows, &chunk_size(rows, measured)),
         follows: false,
         most,
@@ -169,21 +170,21 @@ pub(super) fn decide(spec: &Archive, rule: &Arc<Rule>, found: Candidates, measur
     for Candidate { group_key, rows: more } in found.groups {
         let more = u64::try_from(more).unwrap_or_default();
         if !keys.is_empty() && (rows + more > most || keys.len() == MOST_GROUPS) {
-            steps.push(step(Chunk::Groups(std::mem::take(&mut keys)), rows));
+            let roots = keys.len() as u64;
+            steps.push(step(Chunk::Groups(std::mem::take(&mut keys)), roots, rows));
             rows = 0;
         }
         keys.push(group_key);
         rows += more;
     }
     if !keys.is_empty() {
-        steps.push(step(Chunk::Groups(keys), rows));
+        let roots = keys.len() as u64;
+        steps.push(step(Chunk::Groups(keys), roots, rows));
     }
-    steps.extend(
-        found
-            .pages
-            .into_iter()
-            .map(|pages| step(Chunk::Pages(pages.from, pages.to), u64::try_from(pages.rows).unwrap_or_default())),
-    );
+    steps.extend(found.pages.into_iter().map(|pages| {
+        let rows = u64::try_from(pages.rows).unwrap_or_default();
+        step(Chunk::Pages(pages.from, pages.to), pages.roots.unsigned_abs(), rows)
+    }));
     steps.iter_mut().skip(1).for_each(|step| step.follows = true);
     steps
 }

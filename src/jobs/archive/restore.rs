@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
+use super::catalogue::read_foreign_keys;
 use super::changes::{Change, Changes, FIRE_DEFERRED, affect_only};
 use super::digest::{Digest, RowHasher};
 use super::mover::stream;
-use super::shape::{Column, Shape};
-use super::store::{KnownRule, Source, Store, execute};
+use super::shape::{Column, ONE_TEXT, Shape};
+use super::store::{Definition, KnownRule, Source, Store, execute};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::PgError;
@@ -65,7 +66,8 @@ pub async fn live(conn: &mut PgConnection, sources: &[Source]) -> Result<Live, J
         let names: Vec<String> = columns.iter().map(|column| column.name.0.clone()).collect();
         let types: Vec<String> = columns.iter().map(|column| column.declared.clone()).collect();
         let query = sqlx::query_as::<_, LiveColumn>(include_str!("../sql/read_live_columns.sql"));
-        let query = query.bind(source.shape.table.to_string()).bind(names).bind(types);
+        let texts: Vec<bool> = columns.iter().map(Column::is_shown_as_text).collect();
+        let query = query.bind(source.shape.table.to_string()).bind(names).bind(types).bind(texts);
         live.insert(source.place.source_id, query.fetch_all(&mut *conn).await?);
     }
     Ok(live)
@@ -170,7 +172,7 @@ pub async fn restore(
 }
 
 fn begin(store: &Store, wanted: &Wanted) -> Vec<String> {
-    vec![
+    let mut begin = vec![
         "begin isolation level read committed".to_owned(),
         "set local search_path = pg_catalog, pg_temp".to_owned(),
         "set local lock_timeout = '5s'".to_owned(),
@@ -182,7 +184,9 @@ fn begin(store: &Store, wanted: &Wanted) -> Vec<String> {
         ),
         // Nobody else archives or restores the group meanwhile.
         format!("select 1 from {} where group_id = {} for update", store.table("group_state"), wanted.group_id),
-    ]
+    ];
+    begin.extend(ONE_TEXT.map(str::to_owned));
+    begin
 }
 
 /// The group's tables, what is referred to first; a table's earlier shapes before its present one.
@@ -200,8 +204,12 @@ fn insert(source: &Source, group_id: i64, live: &Live) -> String {
     let now = |column: &Column| live.iter().find(|live| live.name == column.name.0);
     let written = || columns.iter().filter(|column| !now(column).is_some_and(|live| live.generated));
     let names = written().map(|column| column.name.to_string()).collect::<Vec<_>>().join(", ");
-    let values =
-        written().map(|column| format!("a.{}::{}", column.name, column.declared)).collect::<Vec<_>>().join(", ");
+    // What is kept as text goes into what its type is called by now.
+    let of = |column: &'_ Column| match now(column).filter(|_| column.is_shown_as_text()) {
+        Some(live) => live.declared.clone(),
+        None => column.declared.clone(),
+    };
+    let values = written().map(|column| format!("a.{}::{}", column.name, of(column))).collect::<Vec<_>>().join(", ");
     let overriding = if live.iter().any(|column| column.identity) { " overriding system value" } else { "" };
     let back = given_back(&source.shape);
     format!(
@@ -211,9 +219,13 @@ fn insert(source: &Source, group_id: i64, live: &Live) -> String {
     )
 }
 
-/// A live row's columns in the types that they had when they were archived: a wider one may hold the very same value.
+/// A live row's columns in the form that lasts, as their digest was made of: in the types that they had when they were
+/// archived, since a wider one may hold the very same value, and those that the archive shows as text as that.
 fn given_back(shape: &Shape) -> String {
-    let column = |column: &Column| format!("t.{}::{}", column.name, column.declared);
+    let column = |column: &Column| {
+        let of = if column.is_shown_as_text() { "text" } else { &column.declared };
+        format!("t.{}::{of}", column.name)
+    };
     shape.columns.iter().map(column).collect::<Vec<_>>().join(", ")
 }
 
@@ -256,7 +268,14 @@ async fn present_digest(conn: &mut PgConnection, source: &Source, wanted: &Wante
         .columns
         .iter()
         .filter(|column| key.contains(&column.name.0))
-        .map(|column| format!("t.{name} = a.{name}::{}", column.declared, name = column.name))
+        .map(|column| {
+            let name = &column.name;
+            if column.is_shown_as_text() {
+                format!("t.{name}::text = a.{name}")
+            } else {
+                format!("t.{name} = a.{name}::{}", column.declared)
+            }
+        })
         .collect::<Vec<_>>();
     if joined.is_empty() {
         return Ok(Digest::default());
@@ -275,7 +294,7 @@ async fn present_digest(conn: &mut PgConnection, source: &Source, wanted: &Wante
 async fn digest_of(conn: &mut PgConnection, copy: &str, shape: &Shape) -> Result<Digest, JobError> {
     let (mut digest, mut hasher) = (Digest::default(), RowHasher::default());
     stream(conn, copy, shape.columns.len(), |fields| {
-        digest.add(hasher.hash(fields));
+        digest.add(hasher.hash(fields.iter().copied()));
         Ok(())
     })
     .await?;
@@ -299,7 +318,8 @@ fn explain(error: JobError, wanted: &Wanted) -> JobError {
         Some("23503") => {
             refuse(wanted, &format!("what its rows belong to is gone ({error}); its archived rows stay readable"))
         }
-        Some("42P01" | "42703" | "23502") => {
+        // Besides: a type that is gone, text that is no value of a type any more.
+        Some("42P01" | "42703" | "23502" | "42704" | "22P02" | "42846") => {
             refuse(wanted, &format!("its table has changed since ({error}); its archived rows stay readable"))
         }
         Some("42501") => {
@@ -334,9 +354,6 @@ pub enum Selection {
 /// When they cannot be read, or there is none of that name.
 async fn rules(conn: &mut PgConnection, store: &Store, name: Option<&str>) -> Result<Vec<KnownRule>, JobError> {
     let mut rules = store.rules(conn).await?;
-    let restores = |table: &Qualified| rules.iter().any(|rule| rule.definition.tables.contains(table));
-    let refers = |rule: &KnownRule| !rule.definition.leaves && restores(&rule.definition.root);
-    let later: Vec<i64> = rules.iter().filter(|rule| refers(rule)).map(|rule| rule.rule_id).collect();
     if let Some(name) = name {
         let names = rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>().join(", ");
         rules.retain(|rule| rule.name == name);
@@ -345,8 +362,39 @@ async fn rules(conn: &mut PgConnection, store: &Store, name: Option<&str>) -> Re
             return Err(JobError::Refused { fault: Fault::Statement, message });
         }
     }
-    rules.sort_by_key(|rule| later.contains(&rule.rule_id));
-    Ok(rules)
+    let keys = read_foreign_keys(conn).await?;
+    let refers = |child: &Qualified, parent: &Qualified| {
+        child != parent && keys.iter().any(|key| key.child_table == *child && key.parent_table == *parent)
+    };
+    for rule in &mut rules {
+        let tables = std::mem::take(&mut rule.definition.tables);
+        rule.definition.tables = parents_first(tables, refers);
+    }
+    Ok(parents_first(rules, |rule, other| is_below(&rule.definition, &other.definition, refers)))
+}
+
+/// Whether what one rule has archived belongs to what another one has: the other takes the one's roots along, or else the one's
+/// tables refer to the other's and not the other way round.
+fn is_below(rule: &Definition, other: &Definition, refers: impl Fn(&Qualified, &Qualified) -> bool) -> bool {
+    let any = |children: &[Qualified], parents: &[Qualified]| {
+        children.iter().any(|child| parents.iter().any(|parent| refers(child, parent)))
+    };
+    match (other.tables.contains(&rule.root), rule.tables.contains(&other.root)) {
+        (true, false) => true,
+        (false, true) => false,
+        _ => any(&rule.tables, &other.tables) && !any(&other.tables, &rule.tables),
+    }
+}
+
+/// The same in an order in which nothing comes before what it refers to, and else as they were; a circle stays as it is.
+fn parents_first<T>(mut items: Vec<T>, refers: impl Fn(&T, &T) -> bool) -> Vec<T> {
+    let mut ordered = Vec::with_capacity(items.len());
+    while !items.is_empty() {
+        let is_free = |item: &T| !items.iter().any(|other| refers(item, other));
+        let next = items.iter().position(is_free).unwrap_or(0);
+        ordered.push(items.remove(next));
+    }
+    ordered
 }
 
 /// The groups that are meant and have rows in the archive.
@@ -359,45 +407,47 @@ pub async fn find(
     rule: Option<&str>,
     selection: &Selection,
 ) -> Result<Vec<Wanted>, JobError> {
-    let (mut found, mut understood, mut not_understood) = (Vec::new(), false, None);
+    let (mut found, mut understood, mut not_understood) = (Vec::<Wanted>::new(), false, None);
     for rule in rules(conn, store, rule).await? {
-        let condition = match selection {
+        let conditions = match selection {
             Selection::Named(names) => {
                 let names = names.iter().map(literal).collect::<Vec<_>>().join(", ");
-                format!("g.group_key in ({names})")
+                vec![format!("g.group_key in ({names})")]
             }
-            Selection::Between(from, to) => format!(
+            Selection::Between(from, to) => vec![format!(
                 "g.last_activity >= {} and g.last_activity < {}",
                 literal(from.to_rfc3339()),
                 literal(to.to_rfc3339())
-            ),
-            Selection::Where(condition) => {
-                let roots = roots(conn, store, &rule).await?;
-                format!("g.group_key in (select {} from {roots} r where ({condition}))", rule.definition.group)
-            }
+            )],
+            Selection::Where(condition) => of_roots(conn, store, &rule, condition).await?,
             Selection::Asked => match &rule.definition.wanted {
-                Some(wanted) => format!("g.group_key in ({wanted})"),
+                Some(wanted) => vec![format!("g.group_key in ({wanted})")],
                 None => continue,
             },
         };
-        let statement = Statement::built(format!(
-            "select g.group_id, g.group_key, g.row_count from {} g where g.rule_id = {} and g.row_count > 0 and {condition} \
-             order by g.last_activity, g.group_key",
-            store.table("group_state"),
-            rule.rule_id
-        ));
-        let rows = sqlx::query_as::<_, (i64, String, i64)>(statement.to_sql()).fetch_all(&mut *conn).await;
-        match rows.map_err(PgError::from) {
-            Ok(rows) => {
-                understood = true;
-                let wanted = |(group_id, group_key, rows)| Wanted { rule: rule.clone(), group_id, group_key, rows };
-                found.extend(rows.into_iter().map(wanted));
+        for condition in conditions {
+            let statement = Statement::built(format!(
+                "select g.group_id, g.group_key, g.row_count from {} g where g.rule_id = {} and g.row_count > 0 and {condition} \
+                 order by g.last_activity, g.group_key",
+                store.table("group_state"),
+                rule.rule_id
+            ));
+            let rows = sqlx::query_as::<_, (i64, String, i64)>(statement.to_sql()).fetch_all(&mut *conn).await;
+            match rows.map_err(PgError::from) {
+                Ok(rows) => {
+                    understood = true;
+                    for (group_id, group_key, rows) in rows {
+                        if !found.iter().any(|known| known.group_id == group_id) {
+                            found.push(Wanted { rule: rule.clone(), group_id, group_key, rows });
+                        }
+                    }
+                }
+                // undefined_column, wrong types: the condition is about another rule's root, or an earlier shape of it.
+                Err(error) if matches!(error.sqlstate(), Some("42703" | "42883" | "42804" | "22P02")) => {
+                    not_understood = Some(error);
+                }
+                Err(error) => return Err(error.into()),
             }
-            // undefined_column, wrong types: the condition is about another rule's root.
-            Err(error) if matches!(error.sqlstate(), Some("42703" | "42883" | "42804" | "22P02")) => {
-                not_understood = Some(error);
-            }
-            Err(error) => return Err(error.into()),
         }
     }
     if let Some(error) = not_understood.filter(|_| !understood) {
@@ -424,17 +474,33 @@ pub async fn check_names(conn: &mut PgConnection, store: &Store, names: &[String
     }
 }
 
-/// Where a rule's roots can be read: in the archive where they leave, live or archived by another rule where they stay.
-async fn roots(conn: &mut PgConnection, store: &Store, rule: &KnownRule) -> Result<String, JobError> {
-    let root = &rule.definition.root;
+/// The conditions over a group `g` that one of its roots fulfils a condition over `r`; each may fail by itself.
+///
+/// Where roots leave, their archived rows know their group, whatever groups are called by now. Where they stay, they are live
+/// or archived by another rule.
+async fn of_roots(
+    conn: &mut PgConnection,
+    store: &Store,
+    rule: &KnownRule,
+    condition: &str,
+) -> Result<Vec<String>, JobError> {
+    let Definition { root, group, leaves, .. } = &rule.definition;
     let sources = store.sources(conn, Some(root)).await?;
+    if *leaves {
+        let of_shape = |source: &Source| {
+            let rows = source.place.rows();
+            format!("g.group_id in (select r.pgupkeep_group from {rows} r where (\n{condition}\n))")
+        };
+        return Ok(sources.iter().map(of_shape).collect());
+    }
     let query = sqlx::query_scalar::<_, bool>("select pg_catalog.to_regclass($1) is not null").bind(root.to_string());
     let is_live = query.fetch_one(conn).await?;
-    Ok(match sources.first() {
-        Some(source) if rule.definition.leaves || !is_live => source.place.shown().to_string(),
+    let roots = match sources.first() {
+        Some(source) if !is_live => source.place.shown().to_string(),
         Some(source) => source.place.all().to_string(),
         None => root.to_string(),
-    })
+    };
+    Ok(vec![format!("g.group_key in (select {group} from {roots} r where (\n{condition}\n))")])
 }
 
 /// The sources that a rule's groups may have rows in.

@@ -7,7 +7,7 @@
 use super::batch::{Batch, Group, Series, Values};
 use super::copy::Writer;
 use super::digest::Digest;
-use super::narrow::{Progression, Width, scaled, single};
+use super::narrow::{Byte, Progression, Width, scaled, single};
 use super::shape::{Carrier, Column, Role, Shape};
 
 /// About how many rows a segment has, where a group has so many.
@@ -49,14 +49,14 @@ impl Slice<'_> {
     }
 }
 
-/// Encodes a batch; `group_ids` gives each group's number.
+/// Encodes a batch; `group_ids` gives each group's number, `byte` is what the server can dump.
 ///
 /// # Errors
 /// When a group has no number.
 pub fn encode(
     batch: Batch<'_>,
     shape: &Shape,
-    batch_id: i64,
+    (batch_id, byte): (i64, Byte),
     group_ids: &dyn Fn(&str) -> Option<i64>,
 ) -> Result<Segments, String> {
     let mut segments = Segments { stream: Vec::new(), digests: Vec::new(), groups: Vec::new() };
@@ -73,7 +73,7 @@ pub fn encode(
             }
             rows += digest.rows;
             let no = i32::try_from(segments.digests.len()).unwrap_or(i32::MAX);
-            write_segment(&mut writer, shape, &slices, (batch_id, no, id), digest);
+            write_segment(&mut writer, shape, &slices, (batch_id, no, id), digest, byte);
             segments.digests.push(digest);
         }
         segments.groups.push((group.key, rows));
@@ -120,6 +120,7 @@ fn write_segment(
     slices: &[Slice<'_>],
     (batch, no, group): (i64, i32, i64),
     digest: Digest,
+    byte: Byte,
 ) {
     let rows = slices.iter().map(Slice::rows).sum::<usize>();
     let flat = slices.len() > 1 && rows / slices.len() < SHORT;
@@ -144,9 +145,9 @@ fn write_segment(
             (Role::Series, _) => write_series_column(writer, column, &cells, flat),
             (Role::Row, Carrier::Whole(whole)) => {
                 let values = cells.wholes();
-                write_whole(writer, column, &values, &lengths, |value| whole.is_computable(value));
+                write_whole(writer, column, &values, &lengths, |value| whole.is_computable(value), byte);
             }
-            (Role::Row, Carrier::Double) => write_double(writer, &cells.doubles(), &lengths),
+            (Role::Row, Carrier::Double) => write_double(writer, &cells.doubles(), &lengths, byte),
             (Role::Row, Carrier::Plain | Carrier::Text) => write_plain(writer, column, &cells.bytes(), &lengths),
         }
     }
@@ -247,6 +248,7 @@ fn write_whole(
     values: &[Option<i64>],
     lengths: &[usize],
     computable: impl Fn(i64) -> bool,
+    byte: Byte,
 ) {
     let native = |value: i64| match column.carrier {
         Carrier::Whole(super::shape::Whole::Int2) => value.to_be_bytes()[6..].to_vec(),
@@ -260,7 +262,7 @@ fn write_whole(
     for run in runs(values, lengths) {
         let known: Option<Vec<i64>> = run.iter().copied().collect();
         let found = known.filter(|known| known.iter().all(|value| computable(*value)));
-        let found = found.and_then(|known| Progression::around(&known).map(|found| (found, known)));
+        let found = found.and_then(|known| Progression::around(&known, byte).map(|found| (found, known)));
         bases.push(found.as_ref().map(|(found, _)| found.base.to_be_bytes()));
         steps.push(found.as_ref().map(|(found, _)| found.step.to_be_bytes()));
         match found {
@@ -282,7 +284,7 @@ fn write_whole(
     trimmed(writer, column.stored_oid, &plain);
 }
 
-fn write_double(writer: &mut Writer, values: &[Option<u64>], lengths: &[usize]) {
+fn write_double(writer: &mut Writer, values: &[Option<u64>], lengths: &[usize], byte: Byte) {
     let (mut bases, mut steps, mut divisors) = (Vec::new(), Vec::new(), Vec::new());
     let (mut residuals, mut reals, mut plain) = (Residuals::default(), Vec::new(), Vec::new());
     for run in runs(values, lengths) {
@@ -290,7 +292,8 @@ fn write_double(writer: &mut Writer, values: &[Option<u64>], lengths: &[usize]) 
         let fitting = singles.iter().flatten().count();
         let known: Option<Vec<u64>> = run.iter().copied().collect();
         let found = known.and_then(|known| scaled(&known));
-        let found = found.and_then(|(wholes, scale)| Progression::around(&wholes).map(|found| (found, wholes, scale)));
+        let found =
+            found.and_then(|(wholes, scale)| Progression::around(&wholes, byte).map(|found| (found, wholes, scale)));
         // Where every value is a `real`, that is as narrow as four bytes of a whole number, and simpler.
         let most = if fitting == run.len() { Width::Two } else { Width::Four };
         let found = found.filter(|(found, ..)| found.width <= most);

@@ -16,6 +16,17 @@ use crate::pg::connect::within;
 use crate::pg::statement::{Ident, Qualified};
 
 const FACTS_LIMIT: Duration = Duration::from_secs(20);
+const TEXT: &str = "pg_catalog.text";
+
+/// What the text of a value depends on, set to one thing wherever such texts are made or compared.
+pub const ONE_TEXT: [&str; 6] = [
+    "set local extra_float_digits = 3",
+    "set local datestyle = iso",
+    "set local intervalstyle = postgres",
+    "set local bytea_output = hex",
+    "set local timezone = 'UTC'",
+    "set local lc_monetary = 'C'",
+];
 
 /// How the values of a column are carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +157,13 @@ struct Row {
     nullable: bool,
 }
 
+impl Column {
+    /// Whether it is of a user's own type, whose values the archive keeps and shows as text.
+    pub fn is_shown_as_text(&self) -> bool {
+        self.carrier == Carrier::Text && self.shown == TEXT
+    }
+}
+
 impl Shape {
     /// Reads a table's columns from the catalogue.
     ///
@@ -201,6 +219,31 @@ impl Shape {
         self.columns.iter().enumerate().filter(|(_, column)| column.carrier == Carrier::Text)
     }
 
+    /// Where each column stands in a row of every column and then `texts`, in the form that outlives the user's own types:
+    /// as text, where that is what the archive shows, else in the binary form of a built-in type.
+    ///
+    /// The binary form of an array or a row of such types holds their numbers, which are others after a dump was restored,
+    /// and that of an enumeration or of `regclass` a name that may be another one by then.
+    pub fn lasting<'t>(&self, texts: impl Iterator<Item = (usize, &'t Column)>) -> Vec<usize> {
+        let mut places: Vec<usize> = (0..self.columns.len()).collect();
+        for (nth, (place, column)) in texts.enumerate() {
+            if column.is_shown_as_text() {
+                places[place] = self.columns.len() + nth;
+            }
+        }
+        places
+    }
+
+    /// The columns that the archive shows as text, with their places.
+    pub fn shown_as_text(&self) -> impl Iterator<Item = (usize, &Column)> {
+        self.texts().filter(|(_, column)| column.is_shown_as_text())
+    }
+
+    /// The archive's columns as it shows them.
+    pub fn as_shown(&self, alias: &str) -> String {
+        self.columns.iter().map(|column| format!("{alias}.{}", column.name)).collect::<Vec<_>>().join(", ")
+    }
+
     /// The archive's columns as the table declares them, for a comparison with the table's own rows.
     pub fn as_declared(&self, alias: &str) -> String {
         let cast = |column: &Column| {
@@ -232,11 +275,11 @@ fn column(row: Row, role: Role) -> Column {
     };
     let shown = match carrier {
         Carrier::Text if is_array && row.element_built_in => row.base.clone(),
-        Carrier::Text => "pg_catalog.text".to_owned(),
+        Carrier::Text => TEXT.to_owned(),
         _ => row.base.clone(),
     };
     let (stored, stored_oid) = match carrier {
-        Carrier::Text => ("pg_catalog.text".to_owned(), 25),
+        Carrier::Text => (TEXT.to_owned(), 25),
         _ => (row.base_plain.clone(), row.base_oid.0),
     };
     // A domain's values are those of what it is made of, byte by byte; its checks held when they were written.

@@ -39,6 +39,8 @@ pub struct MoveStep {
     pub rule: Arc<Rule>,
     /// Which of it.
     pub chunk: Chunk,
+    /// How many roots that is at the least: each group has one, and in pages they were counted.
+    pub roots: u64,
     /// What is expected.
     pub expected: Expected,
     /// Whether it follows another one, after a rest.
@@ -48,14 +50,6 @@ pub struct MoveStep {
 }
 
 impl MoveStep {
-    /// How many groups it is about, where it is about groups.
-    pub(super) fn groups(&self) -> Option<u64> {
-        match &self.chunk {
-            Chunk::Groups(groups) => u64::try_from(groups.len()).ok(),
-            Chunk::Pages(..) => None,
-        }
-    }
-
     /// The transactions of the step: one, unless a single group is too large for it.
     pub(super) fn chunks(&self) -> Vec<Chunk> {
         match &self.chunk {

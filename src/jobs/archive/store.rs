@@ -176,10 +176,15 @@ impl Store {
             "What moves together: a scope of a preset, or a table with its children.",
             &[
                 ("rule_id", "bigint generated always as identity primary key", "Its number."),
-                ("name", "text not null unique", "Its name."),
+                ("name", "text not null", "Its name."),
                 ("definition", "jsonb not null default '{}'", "What a restore has to know: root, tables, marks."),
             ],
             "",
+        ));
+        // Another way to name groups is another rule: what was archived by it keeps its names.
+        all.push(format!(
+            "create unique index if not exists rule_name on {} (name, (definition ->> 'group'))",
+            self.table("rule")
         ));
         all.extend(table(
             "group_state",
@@ -381,7 +386,7 @@ impl Store {
     pub async fn rule_id(&self, conn: &mut PgConnection, name: &str, definition: &Definition) -> Result<i64, JobError> {
         let statement = Statement::built(format!(
             "insert into {} as u (name, definition) values ($1, $2) \
-             on conflict (name) do update set definition = jsonb_set(excluded.definition, '{{tables}}', \
+             on conflict (name, (definition ->> 'group')) do update set definition = jsonb_set(excluded.definition, '{{tables}}', \
              (excluded.definition -> 'tables') || coalesce((select jsonb_agg(t) from \
              jsonb_array_elements(u.definition -> 'tables') t where not (excluded.definition -> 'tables') \
              @> jsonb_build_array(t)), '[]')) returning rule_id",
@@ -396,8 +401,10 @@ impl Store {
     /// # Errors
     /// When they cannot be read.
     pub async fn rules(&self, conn: &mut PgConnection) -> Result<Vec<KnownRule>, JobError> {
-        let statement =
-            Statement::built(format!("select rule_id, name, definition from {} order by name", self.table("rule")));
+        let statement = Statement::built(format!(
+            "select rule_id, name, definition from {} order by name, rule_id",
+            self.table("rule")
+        ));
         let query = sqlx::query_as::<_, (i64, String, sqlx::types::Json<Definition>)>(statement.to_sql());
         let rows = within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?;
         Ok(rows

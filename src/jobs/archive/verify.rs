@@ -9,9 +9,12 @@ use super::digest::Digest;
 use super::layout::has_bounds;
 use super::mover::read_digests;
 use super::store::{Source, Store};
+use crate::config::Connection;
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::PgError;
+use crate::pg::connect::{Purpose, connect, within};
+use crate::pg::session::ANSWER_LIMIT;
 use crate::pg::statement::Statement;
 
 /// What was found of one table.
@@ -53,15 +56,24 @@ impl Groups<'_> {
 
 /// Reads what the archive holds of the groups in one table in one shape.
 ///
+/// What cannot be read leaves the connection out of step. With `anew`, another one takes its place and the rest is read;
+/// without, nothing more is, and the connection must not be used again.
+///
 /// # Errors
 /// When the server cannot be asked; what is damaged is no error, but found.
-pub async fn verify(conn: &mut PgConnection, source: &Source, groups: Groups<'_>) -> Result<Verified, JobError> {
+pub async fn verify(
+    conn: &mut PgConnection,
+    anew: Option<&Connection>,
+    source: &Source,
+    groups: Groups<'_>,
+) -> Result<Verified, JobError> {
     let segments = source.place.segments();
     let (kept_of, shown_of) = (groups.condition("group_id"), groups.condition("a.pgupkeep_group"));
     let mut verified =
         Verified { table: source.shape.table.plain(), source_id: source.place.source_id, ..Verified::default() };
     let batches = Statement::built(format!("select distinct batch from {segments} where {kept_of} order by batch"));
     let batches = sqlx::query_scalar::<_, i64>(batches.to_sql()).fetch_all(&mut *conn).await?;
+    let lasting: Vec<usize> = (0..source.shape.columns.len()).collect();
     for batch in batches {
         let kept = Statement::built(format!(
             "select no, row_count, digest from {segments} where batch = {batch} and {kept_of}"
@@ -70,20 +82,35 @@ pub async fn verify(conn: &mut PgConnection, source: &Source, groups: Groups<'_>
         verified.segments += i64::try_from(kept.len()).unwrap_or(i64::MAX);
         let copy = format!(
             "copy (select a.pgupkeep_no, {} from {} a where a.pgupkeep_batch = {batch} and {shown_of}) to stdout (format binary)",
-            source.shape.as_declared("a"),
+            source.shape.as_shown("a"),
             source.place.rows()
         );
-        match read_digests(conn, &copy, &source.shape).await {
+        match read_digests(conn, &copy, lasting.len(), &lasting).await {
             Ok((all, mut each)) => {
                 verified.rows += i64::try_from(all.rows).unwrap_or(i64::MAX);
                 verified.damaged.extend(compare(batch, kept, &mut each));
             }
             Err(error) if error.fault() == Fault::Unreachable => return Err(error),
-            Err(error) => verified.damaged.push(format!("batch {batch} cannot be read: {error}")),
+            Err(error) => {
+                verified.damaged.push(format!("batch {batch} cannot be read: {error}"));
+                let Some(anew) = anew else { return Ok(verified) };
+                *conn = connect_to_read(anew).await?;
+            }
         }
         verified.damaged.extend(hidden(conn, source, batch, &shown_of).await?);
     }
     Ok(verified)
+}
+
+/// A connection that only reads, and sees the archive's values in one form.
+///
+/// # Errors
+/// When it cannot be made.
+pub async fn connect_to_read(connection: &Connection) -> Result<PgConnection, PgError> {
+    let mut conn = connect(connection, "pgupkeep/archive", Purpose::Work).await?;
+    let quiet = "set default_transaction_read_only = on; set search_path = pg_catalog";
+    within(ANSWER_LIMIT, sqlx::raw_sql(quiet).execute(&mut conn)).await?;
+    Ok(conn)
 }
 
 /// The segments with rows of which their own bounds would let a reader know nothing.

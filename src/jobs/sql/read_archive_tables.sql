@@ -11,7 +11,7 @@ select c.oid, n.nspname::text as schema, c.relname::text as name, c.relkind::tex
        (select k.conname::text from pg_constraint k
          where k.conrelid = c.oid and k.contype in ('p', 'u', 'x') and k.condeferrable order by 1 limit 1) as deferrable,
        array(select w.rulename::text from pg_rewrite w
-              where w.ev_class = c.oid and w.ev_type = '4' and w.ev_enabled <> 'D' order by 1) as delete_rules,
+              where w.ev_class = c.oid and w.ev_type <> '1' and w.ev_enabled <> 'D' order by 1) as rules,
        array(select t.tgname::text from pg_trigger t
               where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D' and t.tgtype & 8 <> 0
               order by 1) as delete_triggers,

@@ -183,6 +183,13 @@ pub(in crate::jobs) async fn lock_holder(cx: &mut Context, oid: Oid) -> Result<O
     Ok(within(FACTS_LIMIT, query.fetch_optional(cx.reader().await?)).await?)
 }
 
+/// Who may have locked rows of the table.
+pub(in crate::jobs) async fn row_locker(cx: &mut Context, oid: Oid) -> Result<Option<Holder>, JobError> {
+    let pid = cx.session.pid;
+    let query = sqlx::query_as(include_str!("../sql/find_row_locker.sql")).bind(oid).bind(pid);
+    Ok(within(FACTS_LIMIT, query.fetch_optional(cx.reader().await?)).await?)
+}
+
 /// Who keeps dead rows of this database from being removed: the holder of the oldest snapshot.
 pub(super) async fn horizon_holder(cx: &mut Context) -> Result<Option<Holder>, JobError> {
     let pid = cx.session.pid;

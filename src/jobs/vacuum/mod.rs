@@ -23,7 +23,7 @@ use crate::lengths::Elapsed;
 use crate::pg::statement::Qualified;
 
 pub use decide::decide;
-pub(super) use facts::{Holder, lock_holder};
+pub(super) use facts::{Holder, lock_holder, row_locker};
 pub use facts::{Sort, TableFacts};
 pub use step::{Reason, Step, TableStep, Work};
 

@@ -6,6 +6,7 @@ mod fidelity;
 mod generated;
 mod hidden;
 mod keep;
+mod lasting;
 mod presets;
 mod readers;
 mod rows;

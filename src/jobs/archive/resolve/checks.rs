@@ -52,9 +52,10 @@ pub(super) fn check_ordinary(table: &TableFacts) -> Result<(), JobError> {
             Ident(constraint.clone())
         )));
     }
-    if let Some(rule) = table.delete_rules.first() {
+    if let Some(rule) = table.rules.first() {
         return Err(refused(format!(
-            "the rule {} of {name} turns a DELETE into something else; drop it, or leave the table out",
+            "the rule {} of {name} makes something else of what is sent, when rows leave or come back; drop it, or leave the \
+             table out",
             Ident(rule.clone())
         )));
     }
