@@ -113,6 +113,35 @@ async fn a_daemon_that_starts_before_its_server_waits_for_it() {
     daemon.stop(START).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_longer_than_the_lease_does_not_make_a_live_worker_a_dead_one() {
+    let Some(bench) = Bench::start("outage-lease", &["fsync = on"]).await else { return };
+    let config = ConfigFile::new(
+        r#"
+version: 1
+targets: { app: { url: "env:DATABASE_URL" } }
+defaults: { lease: 5s }
+jobs:
+  once: { kind: sql, retries: 0, with: { statement: "select pg_sleep(600)" } }
+schedules:
+  cron: [ { job: once, cron: "*/2 * * * * *" } ]
+"#,
+    );
+    let mut daemon = Daemon::start(&config.path(), &[("DATABASE_URL", bench.url.as_str())]);
+    daemon.wait_for_line("ready", START).await;
+    let active = "select count(*) from pg_stat_activity where query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()";
+    bench.wait_for_count("a statement under way", active, 1, START).await;
+    bench.cluster.stop(StopMode::Immediate).await;
+    // Longer than the lease.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    bench.cluster.start_again().await;
+    bench.wait_for_count("its end", "select count(*) from pgupkeep.run where outcome = 'failed'", 1, START).await;
+    let told = "select r.attempts || ' ' || a.outcome || ' ' || a.fault from pgupkeep.run r join pgupkeep.attempt a using (run_id)
+                 where r.outcome = 'failed'";
+    assert_eq!(bench.column(told).await, ["1 failed unreachable"]);
+    daemon.stop(START).await;
+}
+
 /// Lets a fresh daemon finish what a fault left over, so that the ledger comes to rest.
 async fn settle(bench: &Bench, config: &ConfigFile, variables: &[(&str, &str)]) {
     let mut daemon = Daemon::start(&config.path(), variables);
