@@ -155,7 +155,9 @@ fn tell_details(attempts: &[json::Attempt], steps: &[json::Step]) {
                 size if size.is_empty() => size,
                 size => format!(", {size}"),
             };
-            let error = output::or_blank(step.error.as_deref().map(|error| format!(": {error}")));
+            // The name of a step that only refuses holds the reason.
+            let error = step.error.as_deref().filter(|error| !step.step.ends_with(error));
+            let error = output::or_blank(error.map(|error| format!(": {error}")));
             output::say(&format!("    {end}: {}{rows}{size}{error}", step.step));
             if let Some(statement) = &step.statement {
                 output::say(&format!("      {}", output::brief(statement)));

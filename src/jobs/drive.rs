@@ -83,7 +83,9 @@ pub async fn drive<J: Job>(job: &J, cx: &mut Context) -> Finish {
                 vital -= usize::from(job.is_vital(step));
             }
             Ok(StepReport::NotDone { reason, fault, .. }) => {
-                finish.note(format!("{name}: {reason}"), fault);
+                // The name of a step that only refuses holds the reason.
+                let told = if name.ends_with(&reason) { name } else { format!("{name}: {reason}") };
+                finish.note(told, fault);
                 if job.on_failure() == OnFailure::Stop {
                     break;
                 }
