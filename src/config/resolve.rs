@@ -255,16 +255,16 @@ fn resolve_logging(section: Option<&Part<file::Logging>>, folder: &Path, reader:
         reader.refuse(&at.key("stderr"), finding.expected("`stderr: true`, or a `file`"));
     }
     let at = at.key("file");
-    let file = file.and_then(|part| reader.read_map::<file::LogFile>(&part.value, &at)).map(|typed| {
-        if typed.directory.is_empty() {
+    let file = file.and_then(|part| reader.read_map::<file::LogFile>(&part.value, &at)).and_then(|typed| {
+        if typed.directory.as_ref().is_some_and(String::is_empty) {
             reader.refuse(&at.key("directory"), Finding::new("found an empty text").expected("the path of a folder"));
         }
         let keep = count(typed.keep, &limits::LOG_FILES, &at.key("keep"), reader).unwrap_or(KEPT_LOG_FILES);
-        LogFile {
-            directory: folder.join(typed.directory),
+        Some(LogFile {
+            directory: folder.join(typed.directory?),
             rotation: typed.rotation.unwrap_or(Rotation::Daily),
             keep: non_zero(keep),
-        }
+        })
     });
     let stderr = if stderr == Some(false) { Stderr::Off } else { Stderr::On };
     Logging { level, format: format.unwrap_or(LogFormat::Text), stderr, file }

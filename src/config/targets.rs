@@ -52,7 +52,7 @@ pub(super) fn resolve_targets(
         }
         targets.names.push(name);
         let Some(typed) = reader.read_map::<file::Target>(&part.value, &at) else { continue };
-        let connection = resolve_connection(&typed.url, typed.password.as_ref(), &at, lookup, reader);
+        let connection = resolve_connection(typed.url.as_ref(), typed.password.as_ref(), &at, lookup, reader);
         let max_runs = count(typed.max_runs, &limits::WORKERS, &at.key("max_runs"), reader).unwrap_or(MAX_RUNS);
         if let (Ok(name), Some(connection)) = (parsed, connection) {
             let max_runs = non_zero(max_runs);
@@ -74,7 +74,8 @@ pub(super) fn resolve_control(
         Some(part) => match reader.read::<file::Control>(&part.value, &at)? {
             file::Control::Target(name) => name,
             file::Control::Database(typed) => {
-                let connection = resolve_connection(&typed.url, typed.password.as_ref(), &at, lookup, reader)?;
+                reader.tell_missing::<file::ControlDatabase>(&part.value, &at);
+                let connection = resolve_connection(typed.url.as_ref(), typed.password.as_ref(), &at, lookup, reader)?;
                 return Some(Control { target: None, connection });
             }
         },
@@ -92,7 +93,7 @@ pub(super) fn resolve_control(
 }
 
 fn resolve_connection(
-    url: &Reference,
+    url: Option<&Reference>,
     password: Option<&Reference>,
     at: &At,
     lookup: &mut Lookup<'_>,
@@ -107,7 +108,7 @@ fn resolve_connection(
         reader.warn(&at.key("password"), Finding::new(message).expected("`env:NAME` or `file:PATH`"));
     }
     let at = at.key("url");
-    let url = resolve_reference(url, &at, lookup, reader)?;
+    let url = resolve_reference(url?, &at, lookup, reader)?;
     match check_url(url.value.expose()) {
         Err(finding) => {
             reader.refuse(&at, finding);

@@ -208,6 +208,10 @@ const BAD_FILES: &[(&str, &str)] = &[
     ("no target", "version: 1\ntargets: {}\n"),
     ("targets as a list", "version: 1\ntargets: [db]\n"),
     ("a target without url", "version: 1\ntargets: { db: { max_runs: 0, preset: mlfow } }\n"),
+    (
+        "targets without url beside other mistakes",
+        "version: 1\ncontrol: { password: \"env:NOPE_X\" }\ntargets: { db: { password: \"env:NOPE_X\" }, e: { url: null, max_runs: 99 } }\n",
+    ),
     ("a target that is a URL", "version: 1\ntargets: { db: \"postgres://u:hunter2-canary@h/db\" }\n"),
     ("a target that is nothing", "version: 1\ntargets:\n  db:\n"),
     ("a target's odd name", "version: 1\ntargets: { \" my db\": { url: \"postgres://h/db\" } }\n"),
@@ -341,6 +345,10 @@ const BAD_RESTS: &[(&str, &str)] = &[
     (
         "an unknown window",
         "windows: { night: { from: \"01:00\", to: \"02:00\" } }\njobs: { v: { kind: vacuum } }\nschedules: { daily: [{ job: v, at: \"02:00\", window: nite, paused: no }] }\n",
+    ),
+    (
+        "missing keys beside other mistakes",
+        "windows: { w: { to: \"25:00\", days: [sunnday, sontag], timezone: X/Y }, x: { from: 5, to: \"5\" } }\njobs: { v: { targets: nope, timeout: 0s } }\nrepositories: { r: { path: /x } }\nschedules:\n  daily: [{ at: [\"25:00\", \"2\"], name: \" a\", window: nope }, { job: null, at: 2 }]\n  weekly: [{ job: qq, on: sontag, at: \"25:00\" }, { job: v, on: sontag }]\n  monthly: [{ job: qq, on: fri, window: nope, jitter: 5, catch_up: foo }]\n  cron: [{ job: qq, window: nope }, { cron: \"61 * * * *\" }]\n  reload: [{ name: \" b\", overlap: maybe }]\nlogging: { file: { keep: 0 } }\n",
     ),
     ("pages at no address", "http: { listen: localhost }\n"),
     ("log lines that go nowhere", "logging: { stderr: false }\n"),
