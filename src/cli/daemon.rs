@@ -221,6 +221,6 @@ fn watchdog_interval() -> Duration {
 }
 
 fn refuse(error: &LedgerError) -> Exit {
-    tracing::error!(fault = %error.fault(), hint = error.fault().hint(), %error, "pgupkeep cannot start");
+    tracing::error!(fault = %error.fault(), hint = error.hint(), %error, "pgupkeep cannot start");
     Exit::of_ledger(error)
 }
