@@ -98,6 +98,16 @@ impl Config {
         }
     }
 
+    /// A problem with a value of a file that had been read before, such as a folder that cannot be used.
+    pub fn problem_at(path: &Path, keys: &[&str], finding: Finding) -> Problem {
+        let name = path.display().to_string();
+        let index = read_bytes(path).ok().and_then(|bytes| read_yaml(&name, &bytes).ok()).map(|(_, index)| index);
+        match index.map(|index| index.locate(keys)) {
+            Some(spot) => finding.stand_at(&name, spot.value, &spot.path),
+            None => finding.stand_at(&name, (1, 1), &keys.join(".")),
+        }
+    }
+
     fn parse_in_part(
         bytes: &[u8],
         path: &Path,

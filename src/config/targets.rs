@@ -44,6 +44,7 @@ pub(super) fn resolve_targets(
     if parts.0.is_empty() {
         reader.refuse(&at, Finding::new("there is no target").expected("at least one"));
     }
+    let mut places = BTreeMap::new();
     for (name, part) in parts.0 {
         let at = at.key(&name);
         let parsed = TargetName::parse(&name);
@@ -55,6 +56,15 @@ pub(super) fn resolve_targets(
         let connection = resolve_connection(typed.url.as_ref(), typed.password.as_ref(), &at, lookup, reader);
         let max_runs = count(typed.max_runs, &limits::WORKERS, &at.key("max_runs"), reader).unwrap_or(MAX_RUNS);
         if let (Ok(name), Some(connection)) = (parsed, connection) {
+            if let Some(place) = connection.place()
+                && let Some(other) = places.insert(place, name.clone())
+            {
+                let other = quote(other.as_str());
+                let message = format!(
+                    "this is the database of the target {other}, too, and limits such as `max_runs` count for each target alone"
+                );
+                reader.warn_key(&at, Finding::new(message).expected("one target for each database"));
+            }
             let max_runs = non_zero(max_runs);
             targets.good.insert(name.clone(), Target { name, connection, max_runs, preset: typed.preset });
         }

@@ -156,11 +156,13 @@ fn windows_line_ends_a_byte_order_mark_unquoted_times_and_keys_without_a_value_a
 #[test]
 fn a_statement_from_a_file_is_copied_into_the_job() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("clean.sql"), "delete from x\n").expect("written");
     let text = format!("{HEAD}jobs: {{ clean: {{ kind: sql, with: {{ file: clean.sql }} }} }}\n");
-    let config = Config::parse(text.as_bytes(), &folder.path().join("schedules.yaml"), &variables).expect("good");
-    let job = config.jobs.values().next().expect("a job");
-    assert_eq!(job.spec.with["statement"], "delete from x\n");
+    for written in ["delete from x\n", "\u{feff}delete from x\n"] {
+        std::fs::write(folder.path().join("clean.sql"), written).expect("written");
+        let config = Config::parse(text.as_bytes(), &folder.path().join("schedules.yaml"), &variables).expect("good");
+        let job = config.jobs.values().next().expect("a job");
+        assert_eq!(job.spec.with["statement"], "delete from x\n");
+    }
 }
 
 #[test]
@@ -378,6 +380,18 @@ fn a_password_in_the_file_is_warned_about_and_kept_secret() {
     assert!(secrets.contains(&CANARY) && secrets.contains(&format!("{CANARY}-3").as_str()));
     assert!(!format!("{config:?}").contains("hunter"));
     assert!(!warnings.join("\n").contains("hunter"));
+}
+
+#[test]
+fn two_targets_that_are_one_database_are_warned_about() {
+    let config = good(
+        "version: 1\ntargets:\n  a: { url: \"postgres://u@h/x\" }\n  b: { url: \"postgres://h/y\" }\n  c: { url: \"postgres://v:w@h/x\", password: \"env:SHOP_PASSWORD\" }\n",
+    );
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    let warning = "schedules.yaml:5:3: targets.c: this is the database of the target `a`, too, and limits such as `max_runs` \
+                   count for each target alone; expected one target for each database";
+    assert!(warnings.contains(&warning.to_owned()), "{warnings:#?}");
+    assert_eq!(warnings.iter().filter(|warning| warning.contains("the database of")).count(), 1, "{warnings:#?}");
 }
 
 #[test]
