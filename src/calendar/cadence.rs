@@ -8,7 +8,7 @@ use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
 use super::civil::{earlier, first_instant, parse_time, show_time, whole_second_after};
-use super::days::{Days, MonthDay, Months, Weekdays};
+use super::days::{Days, MonthDay, Months, Weekdays, read_each};
 use super::{cron, zone_name};
 
 /// The key of `schedules.yaml` that a [`CadenceError`] is about.
@@ -46,6 +46,10 @@ pub struct CadenceError {
 impl CadenceError {
     pub(super) fn new(field: Field, message: impl Into<String>) -> Self {
         Self { field, message: message.into() }
+    }
+
+    fn each(field: Field, messages: Vec<String>) -> Vec<Self> {
+        messages.into_iter().map(|message| Self::new(field, message)).collect()
     }
 }
 
@@ -97,36 +101,38 @@ impl Cadence {
     /// Every day, at these times.
     ///
     /// # Errors
-    /// Says which time of day is wrong.
-    pub fn daily(at: &[String], zone: &TimeZone) -> Result<Self, CadenceError> {
+    /// Says which times of day are wrong.
+    pub fn daily(at: &[String], zone: &TimeZone) -> Result<Self, Vec<CadenceError>> {
         Ok(Self::civil("daily", &[], Days::Every, times_of(at)?, zone))
     }
 
     /// Every week on these weekdays, at these times.
     ///
     /// # Errors
-    /// Says which weekday or time of day is wrong.
-    pub fn weekly(on: &[String], at: &[String], zone: &TimeZone) -> Result<Self, CadenceError> {
-        if on.is_empty() {
-            return Err(CadenceError::new(Field::On, "no weekday is given: expected at least one, such as \"sunday\""));
-        }
-        let days = Weekdays::parse(on).map_err(|message| CadenceError::new(Field::On, message))?;
-        Ok(Self::civil("weekly", &days.names(), Days::Weekly(days), times_of(at)?, zone))
+    /// Says which weekdays and times of day are wrong.
+    pub fn weekly(on: &[String], at: &[String], zone: &TimeZone) -> Result<Self, Vec<CadenceError>> {
+        let days = if on.is_empty() {
+            Err(vec!["no weekday is given: expected at least one, such as \"sunday\"".to_owned()])
+        } else {
+            Weekdays::parse(on)
+        };
+        let (days, times) = both(days, times_of(at))?;
+        Ok(Self::civil("weekly", &days.names(), Days::Weekly(days), times, zone))
     }
 
     /// Every month on these days, at these times.
     ///
     /// # Errors
-    /// Says which day or time of day is wrong.
-    pub fn monthly(on: &[String], at: &[String], zone: &TimeZone) -> Result<Self, CadenceError> {
+    /// Says which days and times of day are wrong.
+    pub fn monthly(on: &[String], at: &[String], zone: &TimeZone) -> Result<Self, Vec<CadenceError>> {
         Self::by_month("monthly", Months::Every, on, at, zone)
     }
 
     /// On these days of January, April, July and October, at these times.
     ///
     /// # Errors
-    /// Says which day or time of day is wrong.
-    pub fn quarterly(on: &[String], at: &[String], zone: &TimeZone) -> Result<Self, CadenceError> {
+    /// Says which days and times of day are wrong.
+    pub fn quarterly(on: &[String], at: &[String], zone: &TimeZone) -> Result<Self, Vec<CadenceError>> {
         Self::by_month("quarterly", Months::FirstOfQuarter, on, at, zone)
     }
 
@@ -134,8 +140,8 @@ impl Cadence {
     ///
     /// # Errors
     /// Says which field of the pattern is wrong, or that it never fires.
-    pub fn cron(text: &str, zone: &TimeZone) -> Result<Self, CadenceError> {
-        let pattern = cron::read(text, zone).map_err(|message| CadenceError::new(Field::Cron, message))?;
+    pub fn cron(text: &str, zone: &TimeZone) -> Result<Self, Vec<CadenceError>> {
+        let pattern = cron::read(text, zone).map_err(|message| vec![CadenceError::new(Field::Cron, message)])?;
         let name = zone_name(zone);
         Ok(Self {
             words: format!("cron {} {name}", pattern.text),
@@ -153,15 +159,17 @@ impl Cadence {
         on: &[String],
         at: &[String],
         zone: &TimeZone,
-    ) -> Result<Self, CadenceError> {
-        if on.is_empty() {
+    ) -> Result<Self, Vec<CadenceError>> {
+        let days = if on.is_empty() {
             let message = "no day is given: expected at least one, such as 1, \"last\" or \"first saturday\"";
-            return Err(CadenceError::new(Field::On, message));
-        }
-        let days: Result<BTreeSet<MonthDay>, String> = on.iter().map(|text| MonthDay::parse(text)).collect();
-        let days = days.map_err(|message| CadenceError::new(Field::On, message))?;
+            Err(vec![message.to_owned()])
+        } else {
+            read_each(on, MonthDay::parse)
+        };
+        let (days, times) = both(days, times_of(at))?;
+        let days: BTreeSet<MonthDay> = days.into_iter().collect();
         let names: Vec<String> = days.iter().map(|day| day.name()).collect();
-        Ok(Self::civil(form, &names, Days::OfMonth(months, days), times_of(at)?, zone))
+        Ok(Self::civil(form, &names, Days::OfMonth(months, days), times, zone))
     }
 
     fn civil(form: &str, on: &[String], days: Days, times: Vec<Time>, zone: &TimeZone) -> Self {
@@ -366,12 +374,29 @@ impl Matching {
 }
 
 /// Reads `at:`.
-fn times_of(at: &[String]) -> Result<Vec<Time>, CadenceError> {
+fn times_of(at: &[String]) -> Result<Vec<Time>, Vec<CadenceError>> {
     if at.is_empty() {
-        return Err(CadenceError::new(Field::At, "no time of day is given: expected at least one, such as \"02:00\""));
+        let message = "no time of day is given: expected at least one, such as \"02:00\"";
+        return Err(vec![CadenceError::new(Field::At, message)]);
     }
-    let times: Result<BTreeSet<Time>, String> = at.iter().map(|text| parse_time(text)).collect();
-    Ok(times.map_err(|message| CadenceError::new(Field::At, message))?.into_iter().collect())
+    let times = read_each(at, parse_time).map_err(|messages| CadenceError::each(Field::At, messages))?;
+    let times: BTreeSet<Time> = times.into_iter().collect();
+    Ok(times.into_iter().collect())
+}
+
+/// What `on:` and `at:` mean, or all that is wrong with either.
+fn both<D>(
+    days: Result<D, Vec<String>>,
+    times: Result<Vec<Time>, Vec<CadenceError>>,
+) -> Result<(D, Vec<Time>), Vec<CadenceError>> {
+    match (days, times) {
+        (Ok(days), Ok(times)) => Ok((days, times)),
+        (days, times) => {
+            let mut refused = CadenceError::each(Field::On, days.err().unwrap_or_default());
+            refused.extend(times.err().unwrap_or_default());
+            Err(refused)
+        }
+    }
 }
 
 /// Joins words as in `a, b and c`.

@@ -250,7 +250,8 @@ mod tests {
     use crate::calendar::{Cadence, zone};
 
     fn cadence(text: &str) -> Result<Cadence, String> {
-        Cadence::cron(text, &zone("Europe/Berlin").expect("a zone")).map_err(|error| error.to_string())
+        Cadence::cron(text, &zone("Europe/Berlin").expect("a zone"))
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
     }
 
     #[test]

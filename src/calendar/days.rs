@@ -33,10 +33,10 @@ impl Weekdays {
     pub(super) const ALL: Self = Self([true; 7]);
 
     /// Reads the names in `texts`, which are several or one.
-    pub(super) fn parse(texts: &[String]) -> Result<Self, String> {
+    pub(super) fn parse(texts: &[String]) -> Result<Self, Vec<String>> {
         let mut days = [false; 7];
-        for text in texts {
-            days[index(parse_weekday(text)?)] = true;
+        for day in read_each(texts, parse_weekday)? {
+            days[index(day)] = true;
         }
         Ok(Self(days))
     }
@@ -49,6 +49,18 @@ impl Weekdays {
     pub(super) fn names(self) -> Vec<String> {
         WEEKDAYS.iter().filter(|row| self.contains(row.0)).map(|row| row.2.to_owned()).collect()
     }
+}
+
+/// Reads every text of a list, or says of each that is wrong why.
+pub(super) fn read_each<T>(texts: &[String], parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Vec<String>> {
+    let (mut values, mut refusals) = (Vec::new(), Vec::new());
+    for text in texts {
+        match parse(text) {
+            Ok(value) => values.push(value),
+            Err(message) => refusals.push(message),
+        }
+    }
+    if refusals.is_empty() { Ok(values) } else { Err(refusals) }
 }
 
 fn index(day: Weekday) -> usize {

@@ -241,17 +241,21 @@ fn divide(
     newest_on_time: Option<Timestamp>,
     limit: usize,
 ) -> (Instants, Vec<Timestamp>, String) {
-    const FELL_DUE: &str = "fell due while no daemon was running";
+    // True of a daemon that did not run, and of one whose clock jumped.
+    const FELL_DUE: &str = "fell due and no daemon planned it in time";
     match (plan.catch_up, newest_on_time) {
         (CatchUp::Skip, _) => (late, Vec::new(), format!("{FELL_DUE}; catch_up is skip")),
         (CatchUp::Once, Some(due_at)) => {
-            let reason = format!("{FELL_DUE}; catch_up is once and the firing of {due_at}, on time, takes its place");
+            // What becomes of that firing is decided later: its job may still be at work.
+            let reason = format!("{FELL_DUE}; catch_up is once and a newer firing, that of {due_at}, was on time");
             (late, Vec::new(), reason)
         }
         (CatchUp::Once, None) => {
             let newest = late.split_newest(1);
             let reason = match newest.first() {
-                Some(due_at) => format!("{FELL_DUE}; catch_up is once and the firing of {due_at} makes up for it"),
+                Some(due_at) => {
+                    format!("{FELL_DUE}; catch_up is once and spent on the newest firing, that of {due_at}")
+                }
                 None => FELL_DUE.to_owned(),
             };
             (late, newest, reason)

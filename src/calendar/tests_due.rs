@@ -62,8 +62,8 @@ fn what_fell_due_while_nothing_was_running_follows_catch_up() {
     let check = |catch_up: CatchUp, expected: &[&str]| {
         assert_eq!(lines(&due(&plan(&cadence, catch_up), cursor, now)), expected, "{catch_up:?}");
     };
-    let once =
-        "fell due while no daemon was running; catch_up is once and the firing of 2026-05-06T00:00:00Z makes up for it";
+    let once = "fell due and no daemon planned it in time; catch_up is once and spent on the newest firing, that of \
+                2026-05-06T00:00:00Z";
     check(
         CatchUp::Once,
         &[
@@ -74,8 +74,9 @@ fn what_fell_due_while_nothing_was_running_follows_catch_up() {
             "2026-05-06T00:00:00Z catch_up 2026-05-06T12:00:00Z",
         ],
     );
-    let skip = "fell due while no daemon was running; catch_up is skip";
-    let all = "fell due while no daemon was running; catch_up is all and catch_up_limit is 3, spent on newer firings";
+    let skip = "fell due and no daemon planned it in time; catch_up is skip";
+    let all =
+        "fell due and no daemon planned it in time; catch_up is all and catch_up_limit is 3, spent on newer firings";
     let days = ["02", "03", "04", "05", "06"];
     check(
         CatchUp::Skip,
@@ -97,8 +98,8 @@ fn what_fell_due_while_nothing_was_running_follows_catch_up() {
 fn a_firing_on_time_does_the_work_of_the_late_ones() {
     let cadence = cron("0 2 * * *");
     let (cursor, now) = (instant("2026-05-01T12:00:00Z"), instant("2026-05-03T00:00:05Z"));
-    let missed = "2026-05-02T00:00:00Z missed: fell due while no daemon was running; catch_up is once and the firing \
-                  of 2026-05-03T00:00:00Z, on time, takes its place";
+    let missed = "2026-05-02T00:00:00Z missed: fell due and no daemon planned it in time; catch_up is once and a \
+                  newer firing, that of 2026-05-03T00:00:00Z, was on time";
     let run = "2026-05-03T00:00:00Z schedule 2026-05-03T00:00:00Z";
     assert_eq!(lines(&due(&plan(&cadence, CatchUp::Once), cursor, now)), [missed, run]);
     let caught_up = "2026-05-02T00:00:00Z catch_up 2026-05-03T00:00:05Z";
@@ -171,7 +172,7 @@ fn a_clock_that_jumped_by_forty_days_costs_a_bounded_number_of_rows() {
     assert_eq!(missed.firings.len(), MOST_LISTED + 1 + on_time);
     let rest = 40 * 86_400 - on_time - MOST_LISTED;
     let reason = format!(
-        "fell due while no daemon was running; catch_up is skip; this row stands for {rest} firings from \
+        "fell due and no daemon planned it in time; catch_up is skip; this row stands for {rest} firings from \
          2026-10-01T00:00:01Z to 2026-11-09T23:42:19Z"
     );
     assert_eq!(lines(&missed)[0], format!("2026-10-01T00:00:01Z missed: {reason}"));

@@ -139,7 +139,7 @@ fn a_day_that_a_zone_left_out_fires_at_the_first_instant_after_it() {
 
 #[test]
 fn the_next_twenty_firings_are_these() {
-    let list = |cadence: Result<Cadence, super::CadenceError>, zone_name: &str, after: &str| {
+    let list = |cadence: Result<Cadence, Vec<super::CadenceError>>, zone_name: &str, after: &str| {
         let (cadence, zone) = (cadence.expect("a cadence"), zone(zone_name).expect(zone_name));
         let mut text = format!("{}\n", cadence.describe());
         let mut last = instant(after);
@@ -356,9 +356,9 @@ fn a_cadence_ends_where_the_calendar_ends() {
 fn a_cadence_is_refused_with_the_key_that_is_wrong() {
     use super::Field;
     let utc = TimeZone::UTC;
-    let check = |result: Result<Cadence, super::CadenceError>, field: Field, expected: &str| {
-        let error = result.expect_err("a wrong cadence");
-        assert_eq!(error.field, field, "{error}");
+    let check = |result: Result<Cadence, Vec<super::CadenceError>>, field: Field, expected: &str| {
+        let errors = result.expect_err("a wrong cadence");
+        let error = errors.iter().find(|error| error.field == field).unwrap_or_else(|| panic!("{errors:?}"));
         assert!(error.to_string().contains(expected), "{error}");
     };
     let at = texts(&["02:00"]);
@@ -371,13 +371,19 @@ fn a_cadence_is_refused_with_the_key_that_is_wrong() {
     check(Cadence::monthly(&texts(&["32"]), &at, &utc), Field::On, "no month has that day");
     check(Cadence::quarterly(&texts(&["fifth monday"]), &at, &utc), Field::On, "most months have no fifth monday");
     check(Cadence::cron("0 0 30 2 *", &utc), Field::Cron, "never fires");
+    // What is wrong with the days hides nothing of the times, and the other way round.
+    let wrong_at = texts(&["25:00"]);
+    for field in [Field::On, Field::At] {
+        check(Cadence::weekly(&texts(&["1"]), &wrong_at, &utc), field, "\" is not a ");
+        check(Cadence::monthly(&texts(&["32"]), &wrong_at, &utc), field, "\" is not a ");
+    }
 }
 
 #[test]
 fn a_cadence_is_described_and_compared_by_what_it_means() {
     let berlin = zone("Europe/Berlin").expect("a zone");
     let at = texts(&["14:00", "02:00", "02:00:30"]);
-    let check = |result: Result<Cadence, super::CadenceError>, words: &str, fingerprint: &str| {
+    let check = |result: Result<Cadence, Vec<super::CadenceError>>, words: &str, fingerprint: &str| {
         let cadence = result.expect(words);
         assert_eq!((cadence.describe().as_str(), cadence.fingerprint().as_str()), (words, fingerprint));
     };

@@ -97,30 +97,35 @@ impl Window {
     /// Reads a window; no `days` means every day.
     ///
     /// # Errors
-    /// Says which key is wrong, or that the window would be open never or always.
-    pub fn new(from: &str, to: &str, days: &[String], zone: &TimeZone) -> Result<Self, WindowError> {
-        let start = parse_time(from).map_err(|message| WindowError::new(WindowField::From, message))?;
+    /// Says everything that is wrong with each key, or that the window would be open never or always.
+    pub fn new(from: &str, to: &str, days: &[String], zone: &TimeZone) -> Result<Self, Vec<WindowError>> {
+        let start = parse_time(from).map_err(|message| vec![WindowError::new(WindowField::From, message)]);
         let end = match to.trim() {
-            "24:00" | "24:00:00" => None,
-            to => Some(parse_time(to).map_err(|message| WindowError::new(WindowField::To, message))?),
+            "24:00" | "24:00:00" => Ok(None),
+            to => parse_time(to).map(Some).map_err(|message| vec![WindowError::new(WindowField::To, message)]),
         };
-        let weekdays = match days {
-            [] => Weekdays::ALL,
-            days => Weekdays::parse(days).map_err(|message| WindowError::new(WindowField::Days, message))?,
+        let weekdays = if days.is_empty() { Ok(Weekdays::ALL) } else { Weekdays::parse(days) };
+        let weekdays = weekdays.map_err(|messages| {
+            messages.into_iter().map(|message| WindowError::new(WindowField::Days, message)).collect()
+        });
+        let (start, end, weekdays) = match (start, end, weekdays) {
+            (Ok(start), Ok(end), Ok(weekdays)) => (start, end, weekdays),
+            (start, end, weekdays) => {
+                let refused: [Option<Vec<_>>; 3] = [start.err(), end.err(), weekdays.err()];
+                return Err(refused.into_iter().flatten().flatten().collect());
+            }
         };
         if end == Some(start) {
             let time = show_time(start);
-            return Err(WindowError::new(
-                WindowField::To,
-                format!(
-                    "from and to are both {time}, so that the window never opens or is always open: give two times, \
-                     or leave the window away for always"
-                ),
-            ));
+            let message = format!(
+                "from and to are both {time}, so that the window never opens or is always open: give two times, or \
+                 leave the window away for always"
+            );
+            return Err(vec![WindowError::new(WindowField::To, message)]);
         }
         if end.is_none() && start == Time::midnight() && weekdays == Weekdays::ALL {
             let message = "from 00:00 to 24:00 on every day is always open: leave the window away";
-            return Err(WindowError::new(WindowField::To, message));
+            return Err(vec![WindowError::new(WindowField::To, message)]);
         }
         Ok(Self { from: start, to: end, days: weekdays, zone: zone.clone() })
     }
@@ -229,8 +234,8 @@ mod tests {
     fn a_window_is_refused_with_the_key_that_is_wrong() {
         let check = |from: &str, to: &str, days: &[&str], field: WindowField, expected: &str| {
             let days: Vec<String> = days.iter().map(|day| (*day).to_owned()).collect();
-            let error = Window::new(from, to, &days, &TimeZone::UTC).expect_err("a wrong window");
-            assert_eq!(error.field, field, "{error}");
+            let errors = Window::new(from, to, &days, &TimeZone::UTC).expect_err("a wrong window");
+            let error = errors.iter().find(|error| error.field == field).unwrap_or_else(|| panic!("{errors:?}"));
             assert!(error.to_string().contains(expected), "{error}");
         };
         check("25:00", "05:00", &[], WindowField::From, "\"25:00\" is not a time of day");
@@ -239,6 +244,9 @@ mod tests {
         check("01:00", "05:00", &["sonntag"], WindowField::Days, "\"sonntag\" is not a weekday");
         check("01:00", "01:00", &[], WindowField::To, "never opens or is always open");
         check("00:00", "24:00", &[], WindowField::To, "is always open: leave the window away");
+        check("25:00", "5", &["sonntag"], WindowField::From, "\"25:00\" is not a time of day");
+        check("25:00", "5", &["sonntag"], WindowField::To, "\"5\" is not a time of day");
+        check("25:00", "5", &["sunday", "sonntag"], WindowField::Days, "\"sonntag\" is not a weekday");
     }
 
     #[test]

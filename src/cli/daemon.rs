@@ -14,13 +14,14 @@ use super::{load, output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::config::env::process_variable;
+use crate::config::problem::Finding;
 use crate::engine::reload::{Reloaded, patiently, register, reload};
 use crate::engine::{Engine, Pulse, beside};
 use crate::http::{self, LastReload, Phase, Reloads, Source};
 use crate::ledger::{Ledger, LedgerError};
 use crate::secret::{Redactor, SecretSet};
 use crate::signals::{Order, Signals};
-use crate::telemetry::logging;
+use crate::telemetry::logging::{self, LoggingError};
 
 /// Loads, logs, runs; everything that can be wrong with the file is said before anything starts.
 pub fn daemon(path: &Path) -> Exit {
@@ -34,7 +35,7 @@ pub fn daemon(path: &Path) -> Exit {
     let guard = match logging::start(&config.logging, level.as_deref(), &redactor) {
         Ok(guard) => guard,
         Err(error) => {
-            output::complain(&error.to_string());
+            output::complain(&placed(path, &error));
             return Exit::Configuration;
         }
     };
@@ -44,6 +45,15 @@ pub fn daemon(path: &Path) -> Exit {
     let exit = super::wait_for(run(path, config, (secrets, redactor)));
     drop(guard);
     exit
+}
+
+/// The words for logging that cannot be set up, with the place of what is to blame.
+fn placed(path: &Path, error: &LoggingError) -> String {
+    let keys: &[&str] = match error {
+        LoggingError::Folder { .. } => &["logging", "file", "directory"],
+        LoggingError::Level(..) | LoggingError::Twice(_) => return error.to_string(),
+    };
+    Config::problem_at(path, keys, Finding::new(error.to_string())).to_string()
 }
 
 async fn run(path: &Path, config: Arc<Config>, secrets: (SecretSet, Redactor)) -> Exit {
@@ -221,6 +231,6 @@ fn watchdog_interval() -> Duration {
 }
 
 fn refuse(error: &LedgerError) -> Exit {
-    tracing::error!(fault = %error.fault(), hint = error.fault().hint(), %error, "pgupkeep cannot start");
+    tracing::error!(fault = %error.fault(), hint = error.hint(), %error, "pgupkeep cannot start");
     Exit::of_ledger(error)
 }

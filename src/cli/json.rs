@@ -502,6 +502,7 @@ pub struct ActiveRun {
 impl From<ActiveRow> for ActiveRun {
     fn from(row: ActiveRow) -> Self {
         Self {
+            reason: row.reason.clone().or_else(|| not_yet(&row)),
             run_id: row.run_id.to_string(),
             job: row.job,
             kind: row.kind,
@@ -514,12 +515,22 @@ impl From<ActiveRow> for ActiveRun {
             closes_at: row.closes_at.map(Into::into),
             started_at: row.started_at.map(Into::into),
             attempts: row.attempts,
-            reason: row.reason,
             blocked_by: row.blocked_by.map(|run_id| run_id.to_string()),
             cancel_requested: row.cancel_requested,
             progress: row.progress.map(|progress| progress.0.into()),
         }
     }
+}
+
+/// Until when a queued run has to wait, in words.
+fn not_yet(row: &ActiveRow) -> Option<String> {
+    (row.state == "queued" && row.waits_seconds > 0.0).then(|| {
+        let start = output::instant(row.eligible_at);
+        match row.closes_at.map(output::instant) {
+            Some(closes) => format!("waits until {start}; its window closes at {closes}"),
+            None => format!("waits until {start}"),
+        }
+    })
 }
 
 /// How far a statement is, by the server's `pg_stat_progress_*` views.

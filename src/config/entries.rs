@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use serde::de::DeserializeOwned;
 
 use super::file::{self, Shared};
 use super::jobs::Jobs;
 use super::limits::{self, count, elapsed};
 use super::problem::{Finding, one_of, quote};
-use super::read::{At, Reader};
-use super::value::{Names, Part};
+use super::read::{At, Keys, Reader};
+use super::value::{Names, Part, Times};
 use super::{Entry, ReloadEntry};
-use crate::calendar::{Cadence, CadenceError, CatchUp, Overlap, Paused, Window};
+use crate::calendar::{Cadence, CadenceError, CatchUp, Overlap, Paused, Window, WindowField};
 use crate::names::{EntryName, JobName, WindowName};
 
 /// What holds where an entry does not say.
@@ -45,8 +44,18 @@ pub(super) fn resolve_windows(
         let window = reader.read_map::<file::Window>(&part.value, &at).and_then(|typed| {
             let zone = resolve_zone(typed.timezone.as_deref(), zone, &at, reader);
             let days = typed.days.map(|days| days.0).unwrap_or_default();
-            Window::new(&typed.from, &typed.to, &days, &zone)
-                .map_err(|error| reader.refuse(&at.key(error.field.as_str()), Finding::new(&error.message)))
+            let (from, to) = (typed.from.as_deref(), typed.to.as_deref());
+            let is_there = |field| match field {
+                WindowField::From => from.is_some(),
+                WindowField::To => to.is_some(),
+                WindowField::Days => true,
+            };
+            Window::new(from.unwrap_or_default(), to.unwrap_or_default(), &days, &zone)
+                .map_err(|errors| {
+                    for error in errors.into_iter().filter(|error| is_there(error.field)) {
+                        reader.refuse(&at.key(error.field.as_str()), Finding::new(&error.message));
+                    }
+                })
                 .ok()
         });
         windows.insert(name, parsed.ok().zip(window));
@@ -84,22 +93,27 @@ pub(super) fn resolve_entries(
     if let Some(schedules) = schedules {
         let mut all = All { zone, defaults, windows, jobs, reader, names: BTreeMap::new(), fired: BTreeSet::new() };
         for (at, typed) in all.parts(schedules.daily, &at.key("daily")) {
-            entries.calendar.extend(all.entry("daily", &at, typed.shared(), |zone| Cadence::daily(&typed.at.0, zone)));
+            let cadence = |zone: &_| Cadence::daily(times(typed.at.as_ref()), zone);
+            entries.calendar.extend(all.entry("daily", &at, &typed.shared(), cadence));
         }
         for (at, typed) in all.parts(schedules.weekly, &at.key("weekly")) {
-            let cadence = |zone: &_| Cadence::weekly(&typed.on.0, &typed.at.0, zone);
-            entries.calendar.extend(all.entry("weekly", &at, typed.shared(), cadence));
+            let cadence = |zone: &_| {
+                let on = typed.on.as_ref().map_or(&[][..], |on| &on.0);
+                Cadence::weekly(on, times(typed.at.as_ref()), zone)
+            };
+            entries.calendar.extend(all.entry("weekly", &at, &typed.shared(), cadence));
         }
         for (at, typed) in all.parts(schedules.monthly, &at.key("monthly")) {
-            let cadence = |zone: &_| Cadence::monthly(&dates(&typed), &typed.at.0, zone);
-            entries.calendar.extend(all.entry("monthly", &at, typed.shared(), cadence));
+            let cadence = |zone: &_| Cadence::monthly(&dates(&typed), times(typed.at.as_ref()), zone);
+            entries.calendar.extend(all.entry("monthly", &at, &typed.shared(), cadence));
         }
         for (at, typed) in all.parts(schedules.quarterly, &at.key("quarterly")) {
-            let cadence = |zone: &_| Cadence::quarterly(&dates(&typed), &typed.at.0, zone);
-            entries.calendar.extend(all.entry("quarterly", &at, typed.shared(), cadence));
+            let cadence = |zone: &_| Cadence::quarterly(&dates(&typed), times(typed.at.as_ref()), zone);
+            entries.calendar.extend(all.entry("quarterly", &at, &typed.shared(), cadence));
         }
         for (at, typed) in all.parts(schedules.cron, &at.key("cron")) {
-            entries.calendar.extend(all.entry("cron", &at, typed.shared(), |zone| Cadence::cron(&typed.cron, zone)));
+            let cadence = |zone: &_| Cadence::cron(typed.cron.as_deref().unwrap_or_default(), zone);
+            entries.calendar.extend(all.entry("cron", &at, &typed.shared(), cadence));
         }
         for (at, typed) in all.parts(schedules.reload, &at.key("reload")) {
             entries.reload.extend(all.reload_entry(&at, &typed));
@@ -110,6 +124,10 @@ pub(super) fn resolve_entries(
         warn_of_idle_jobs(&BTreeSet::new(), jobs, reader);
     }
     entries
+}
+
+fn times(typed: Option<&Times>) -> &[String] {
+    typed.map_or(&[], |times| &times.0)
 }
 
 fn dates(typed: &file::DatedEntry) -> Vec<String> {
@@ -143,7 +161,7 @@ struct All<'a, 'r> {
 }
 
 impl All<'_, '_> {
-    fn parts<T: DeserializeOwned>(&mut self, section: Option<Part<Vec<Part<T>>>>, at: &At) -> Vec<(At, T)> {
+    fn parts<T: Keys>(&mut self, section: Option<Part<Vec<Part<T>>>>, at: &At) -> Vec<(At, T)> {
         let parts = section.and_then(|section| self.reader.read::<Vec<Part<T>>>(&section.value, at));
         let mut read = Vec::new();
         for (nth, part) in parts.unwrap_or_default().into_iter().enumerate() {
@@ -159,14 +177,19 @@ impl All<'_, '_> {
         &mut self,
         form: &str,
         at: &At,
-        typed: Shared<'_>,
-        cadence: impl FnOnce(&TimeZone) -> Result<Cadence, CadenceError>,
+        typed: &Shared<'_>,
+        cadence: impl FnOnce(&TimeZone) -> Result<Cadence, Vec<CadenceError>>,
     ) -> Option<Entry> {
-        let job = self.job(typed.job, at);
+        let job = typed.job.and_then(|job| self.job(job, at));
         let name = self.name(form, typed.name, typed.job, at);
         let zone = resolve_zone(typed.timezone, self.zone, at, self.reader);
         let cadence = cadence(&zone)
-            .map_err(|error| self.reader.refuse(&at.key(error.field.as_str()), Finding::new(&error.message)))
+            .map_err(|errors| {
+                // What is absent was told already.
+                for error in errors.iter().filter(|error| !typed.absent.contains(&error.field.as_str())) {
+                    self.reader.refuse(&at.key(error.field.as_str()), Finding::new(&error.message));
+                }
+            })
             .ok();
         for warning in cadence.iter().flat_map(Cadence::warnings) {
             self.reader.warn(&at.key("cron"), Finding::new(warning));
@@ -188,8 +211,8 @@ impl All<'_, '_> {
     }
 
     fn reload_entry(&mut self, at: &At, typed: &file::ReloadEntry) -> Option<ReloadEntry> {
-        let job = self.job(&typed.job, at);
-        let name = self.name("reload", typed.name.as_deref(), &typed.job, at);
+        let job = typed.job.as_deref().and_then(|job| self.job(job, at));
+        let name = self.name("reload", typed.name.as_deref(), typed.job.as_deref(), at);
         let overlap = typed.overlap.unwrap_or(self.defaults.overlap);
         Some(ReloadEntry { name: name?, job: job?, overlap, paused: paused(typed.paused) })
     }
@@ -203,12 +226,12 @@ impl All<'_, '_> {
     }
 
     /// The entry's own name, or `<cadence>/<job>`; refused if another entry has it.
-    fn name(&mut self, form: &str, name: Option<&str>, job: &str, at: &At) -> Option<EntryName> {
+    fn name(&mut self, form: &str, name: Option<&str>, job: Option<&str>, at: &At) -> Option<EntryName> {
         let name = match name {
             Some(name) => EntryName::parse(name)
                 .map_err(|error| self.reader.refuse(&at.key("name"), Finding::new(error.to_string())))
                 .ok()?,
-            None => EntryName::of_job(form, &JobName::parse(job).ok()?),
+            None => EntryName::of_job(form, &JobName::parse(job?).ok()?),
         };
         if let Some(other) = self.names.get(&name) {
             let message =

@@ -109,12 +109,13 @@ pub fn look_up(reference: &Reference, folder: &Path, variables: Variables<'_>) -
     Ok(Found { value: Secret::new(text), source: Source::Literal, warning: None })
 }
 
-/// Reads a file of SQL or a preset, relative to the configuration file's folder.
+/// Reads a file of SQL or a preset, relative to the configuration file's folder; a byte order mark is no part of it.
 ///
 /// # Errors
 /// Says why it cannot be read.
 pub fn read_text(path: &str, folder: &Path) -> Result<String, Finding> {
-    read_small(&folder.join(path), LARGEST_TEXT)
+    let text = read_small(&folder.join(path), LARGEST_TEXT)?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 fn read_small(path: &Path, largest: u64) -> Result<String, Finding> {

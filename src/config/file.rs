@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::read::Keys;
 use super::value::{Count, Dates, Days, Names, Part, Reference, TargetList, Times};
 use super::{LogFormat, Preset, Rotation};
 use crate::calendar::{CatchUp, Overlap};
@@ -66,7 +67,8 @@ pub struct File {
 #[serde(deny_unknown_fields, expecting = "a target such as { url: \"env:DATABASE_URL\" }")]
 pub struct Target {
     /// A `postgres://` URL, or `env:NAME` or `file:PATH` for where it is found.
-    pub url: Reference,
+    #[schemars(required)]
+    pub url: Option<Reference>,
     /// The password, as `env:NAME` or `file:PATH`; it replaces the URL's.
     pub password: Option<Reference>,
     /// How many runs may work on it at a time, over all daemons; 2 if left out.
@@ -94,7 +96,8 @@ pub enum Control {
 #[serde(deny_unknown_fields)]
 pub struct ControlDatabase {
     /// A `postgres://` URL, or `env:NAME` or `file:PATH` for where it is found.
-    pub url: Reference,
+    #[schemars(required)]
+    pub url: Option<Reference>,
     /// The password, as `env:NAME` or `file:PATH`; it replaces the URL's.
     pub password: Option<Reference>,
 }
@@ -109,8 +112,8 @@ pub struct ControlDatabase {
 #[serde(deny_unknown_fields, expecting = "a repository such as { url: \"file:///var/backups/pgupkeep\" }")]
 pub struct Repository {
     /// `file://` and the absolute path of a folder; the folder is made if only itself is missing.
-    #[schemars(regex(pattern = "^file:///."))]
-    pub url: String,
+    #[schemars(required, regex(pattern = "^file:///."))]
+    pub url: Option<String>,
 }
 
 /// A span of civil time in which work may start; it may reach over midnight.
@@ -124,9 +127,11 @@ pub struct Repository {
 #[serde(deny_unknown_fields, expecting = "a window such as { from: \"01:00\", to: \"05:00\" }")]
 pub struct Window {
     /// When it opens.
-    pub from: String,
+    #[schemars(required)]
+    pub from: Option<String>,
     /// When it closes; the next day if this is not after `from`.
-    pub to: String,
+    #[schemars(required)]
+    pub to: Option<String>,
     /// The weekdays on which it opens; every day if left out.
     pub days: Option<Days>,
     /// Its IANA time zone, if not the file's.
@@ -186,7 +191,8 @@ pub struct Defaults {
 #[serde(deny_unknown_fields, expecting = "a job such as { kind: vacuum }")]
 pub struct Job {
     /// What sort of maintenance it is.
-    pub kind: String,
+    #[schemars(required)]
+    pub kind: Option<String>,
     /// The kind's parameters.
     pub with: Option<Value>,
     /// Where it runs; every target if left out.
@@ -232,8 +238,9 @@ macro_rules! entries {
             /// Its name in the ledger; `<cadence>/<job>` if left out.
             pub name: Option<String>,
             /// The job that it fires.
-            pub job: String,
-            $($(#[$field_doc])* pub $field: $type,)*
+            #[schemars(required)]
+            pub job: Option<String>,
+            $($(#[$field_doc])* pub $field: Option<$type>,)*
             /// The window in which its runs may start.
             pub window: Option<String>,
             /// Its IANA time zone, if not the file's.
@@ -256,7 +263,11 @@ macro_rules! entries {
             pub(crate) fn shared(&self) -> Shared<'_> {
                 Shared {
                     name: self.name.as_deref(),
-                    job: &self.job,
+                    job: self.job.as_deref(),
+                    absent: [$((stringify!($field), self.$field.is_none()),)*]
+                        .into_iter()
+                        .filter_map(|(key, is_absent)| is_absent.then_some(key))
+                        .collect(),
                     window: self.window.as_deref(),
                     timezone: self.timezone.as_deref(),
                     jitter: self.jitter,
@@ -271,10 +282,12 @@ macro_rules! entries {
 }
 
 /// The keys that every entry has that fires by the calendar.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Shared<'e> {
     pub(crate) name: Option<&'e str>,
-    pub(crate) job: &'e str,
+    pub(crate) job: Option<&'e str>,
+    /// The keys of its own that it has not, or that were refused.
+    pub(crate) absent: Vec<&'static str>,
     pub(crate) window: Option<&'e str>,
     pub(crate) timezone: Option<&'e str>,
     pub(crate) jitter: Option<Elapsed>,
@@ -294,6 +307,7 @@ entries! {
     /// ```
     DailyEntry ("an entry such as { job: vacuum-analyze, at: \"02:00\" }") {
         /// The times of day.
+        #[schemars(required)]
         at: Times,
     }
 
@@ -307,8 +321,10 @@ entries! {
     /// ```
     WeeklyEntry ("an entry such as { job: vacuum-analyze, on: sunday, at: \"02:00\" }") {
         /// The weekdays.
+        #[schemars(required)]
         on: Days,
         /// The times of day.
+        #[schemars(required)]
         at: Times,
     }
 
@@ -324,8 +340,9 @@ entries! {
     /// ```
     DatedEntry ("an entry such as { job: vacuum-analyze, on: 1, at: \"02:00\" }") {
         /// The days: `1` to `31` (or the last day of a shorter month), `last`, `first saturday`, `last friday`; 1 if left out.
-        on: Option<Dates>,
+        on: Dates,
         /// The times of day.
+        #[schemars(required)]
         at: Times,
     }
 
@@ -338,6 +355,7 @@ entries! {
     /// ```
     CronEntry ("an entry such as { job: vacuum-analyze, cron: \"0 13 * * 1-5\" }") {
         /// Five fields, or six with the seconds first, or a name such as `@daily`; always in quotes.
+        #[schemars(required)]
         cron: String,
     }
 }
@@ -355,7 +373,8 @@ pub struct ReloadEntry {
     /// Its name in the ledger; `reload/<job>` if left out.
     pub name: Option<String>,
     /// The job that it fires.
-    pub job: String,
+    #[schemars(required)]
+    pub job: Option<String>,
     /// What becomes of a firing whose job still waits or works on the target.
     pub overlap: Option<Overlap>,
     /// Whether its firings are only recorded as skipped.
@@ -401,10 +420,40 @@ pub struct Http {
 #[serde(deny_unknown_fields, expecting = "a map of keys such as `directory: /var/log/pgupkeep`")]
 pub struct LogFile {
     /// The folder it is in, relative to the folder of this file.
-    pub directory: String,
+    #[schemars(required)]
+    pub directory: Option<String>,
     /// How often a new file begins; `daily` if left out.
     pub rotation: Option<Rotation>,
     /// How many files are kept; 14 if left out.
     #[schemars(range(min = 1, max = 1000))]
     pub keep: Option<Count>,
+}
+
+/// Declares which keys a map cannot do without.
+macro_rules! needed {
+    ($($name:ident: [$($key:literal),*];)*) => {$(
+        impl Keys for $name {
+            const NEEDED: &'static [&'static str] = &[$($key),*];
+        }
+    )*};
+}
+
+needed! {
+    // What a whole file lacks is told with what would be right.
+    File: [];
+    Target: ["url"];
+    ControlDatabase: ["url"];
+    Repository: ["url"];
+    Window: ["from", "to"];
+    Defaults: [];
+    Job: ["kind"];
+    Schedules: [];
+    DailyEntry: ["job", "at"];
+    WeeklyEntry: ["job", "on", "at"];
+    DatedEntry: ["job", "at"];
+    CronEntry: ["job", "cron"];
+    ReloadEntry: ["job"];
+    Logging: [];
+    Http: [];
+    LogFile: ["directory"];
 }

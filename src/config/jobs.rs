@@ -111,10 +111,11 @@ fn resolve_job(
     let targets = resolve_job_targets(listed, is_list, &at.key("targets"), known.targets, reader);
     let timeout = elapsed(typed.timeout, &limits::TIMEOUT, &at.key("timeout"), reader).or(defaults.timeout);
     let retries = count(typed.retries, &limits::RETRIES, &at.key("retries"), reader).or(defaults.retries);
-    let Some(kind) = jobs::kind(&typed.kind) else {
+    let typed_kind = typed.kind?;
+    let Some(kind) = jobs::kind(&typed_kind) else {
         let known = || JOB_KINDS.iter().map(|kind| kind.name);
-        let finding = Finding::new(format!("unknown kind {}", quote(&typed.kind)));
-        let finding = finding.expected(one_of(known())).nearest(&typed.kind, known());
+        let finding = Finding::new(format!("unknown kind {}", quote(&typed_kind)));
+        let finding = finding.expected(one_of(known())).nearest(&typed_kind, known());
         reader.refuse(&at.key("kind"), finding);
         return None;
     };

@@ -105,13 +105,15 @@ pub struct Connection {
 impl Connection {
     /// Whether both lead to the same database, with whatever credentials.
     pub fn is_same_database(&self, other: &Self) -> bool {
-        let place = |connection: &Self| {
-            let mut url = crate::pg::connect::parse_url(connection.url.expose()).ok()?;
-            // A URL that cannot hold credentials has none to compare.
-            let _kept = (url.set_username(""), url.set_password(None));
-            Some(url)
-        };
-        place(self) == place(other)
+        self.place() == other.place()
+    }
+
+    /// The URL without credentials.
+    fn place(&self) -> Option<url::Url> {
+        let mut url = crate::pg::connect::parse_url(self.url.expose()).ok()?;
+        // A URL that cannot hold credentials has none to compare.
+        let _kept = (url.set_username(""), url.set_password(None));
+        Some(url)
     }
 }
 

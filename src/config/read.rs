@@ -59,6 +59,14 @@ impl At {
     }
 }
 
+/// A map of keys, some of which it cannot do without.
+///
+/// Their types are optional all the same, so that what is missing hides nothing else that is wrong with the map.
+pub trait Keys: DeserializeOwned {
+    /// The keys that it cannot do without.
+    const NEEDED: &'static [&'static str];
+}
+
 /// Reads a file's bytes as YAML: the one place that knows a YAML library.
 ///
 /// # Errors
@@ -183,17 +191,26 @@ impl<'a> Reader<'a> {
         format!("{line}:{column}")
     }
 
-    /// Reads a part of the file that is a map of keys.
+    /// Reads a part of the file that is a map of keys, and tells of those that it lacks.
     ///
     /// A derived struct would take a list for its keys in their order.
-    pub fn read_map<T: DeserializeOwned>(&mut self, value: &Value, at: &At) -> Option<T> {
+    pub fn read_map<T: Keys>(&mut self, value: &Value, at: &At) -> Option<T> {
         if value.is_array() {
             let message = T::deserialize(&Value::Null).err().map(|error| error.to_string()).unwrap_or_default();
             let expected = message.rsplit_once(", expected ").map_or("a map of keys", |(_, expected)| wanted(expected));
             self.refuse(at, Finding::new("found a list").expected(expected));
             return None;
         }
+        self.tell_missing::<T>(value, at);
         self.read(value, at)
+    }
+
+    /// Tells of the keys that a map cannot do without and does not have, or has without a value.
+    pub fn tell_missing<T: Keys>(&mut self, value: &Value, at: &At) {
+        let Some(map) = value.as_object() else { return };
+        for key in T::NEEDED.iter().filter(|key| map.get(**key).is_none_or(Value::is_null)) {
+            self.refuse_key(at, Finding::new(format!("the key {} is missing", quote(key))));
+        }
     }
 
     /// Reads a part of the file.

@@ -36,13 +36,14 @@ pub(super) fn resolve_repositories(
         }
         known.names.push(name);
         let Some(typed) = reader.read_map::<file::Repository>(&part.value, &at) else { continue };
-        match place_of(&typed.url) {
-            Ok(path) => {
+        match typed.url.as_deref().map(place_of) {
+            Some(Ok(path)) => {
                 if let Ok(name) = parsed {
                     known.good.0.insert(name, Place::Folder(path));
                 }
             }
-            Err(finding) => reader.refuse(&at.key("url"), finding),
+            Some(Err(finding)) => reader.refuse(&at.key("url"), finding),
+            None => {}
         }
     }
     known

@@ -98,6 +98,16 @@ impl Config {
         }
     }
 
+    /// A problem with a value of a file that had been read before, such as a folder that cannot be used.
+    pub fn problem_at(path: &Path, keys: &[&str], finding: Finding) -> Problem {
+        let name = path.display().to_string();
+        let index = read_bytes(path).ok().and_then(|bytes| read_yaml(&name, &bytes).ok()).map(|(_, index)| index);
+        match index.map(|index| index.locate(keys)) {
+            Some(spot) => finding.stand_at(&name, spot.value, &spot.path),
+            None => finding.stand_at(&name, (1, 1), &keys.join(".")),
+        }
+    }
+
     fn parse_in_part(
         bytes: &[u8],
         path: &Path,
@@ -255,16 +265,16 @@ fn resolve_logging(section: Option<&Part<file::Logging>>, folder: &Path, reader:
         reader.refuse(&at.key("stderr"), finding.expected("`stderr: true`, or a `file`"));
     }
     let at = at.key("file");
-    let file = file.and_then(|part| reader.read_map::<file::LogFile>(&part.value, &at)).map(|typed| {
-        if typed.directory.is_empty() {
+    let file = file.and_then(|part| reader.read_map::<file::LogFile>(&part.value, &at)).and_then(|typed| {
+        if typed.directory.as_ref().is_some_and(String::is_empty) {
             reader.refuse(&at.key("directory"), Finding::new("found an empty text").expected("the path of a folder"));
         }
         let keep = count(typed.keep, &limits::LOG_FILES, &at.key("keep"), reader).unwrap_or(KEPT_LOG_FILES);
-        LogFile {
-            directory: folder.join(typed.directory),
+        Some(LogFile {
+            directory: folder.join(typed.directory?),
             rotation: typed.rotation.unwrap_or(Rotation::Daily),
             keep: non_zero(keep),
-        }
+        })
     });
     let stderr = if stderr == Some(false) { Stderr::Off } else { Stderr::On };
     Logging { level, format: format.unwrap_or(LogFormat::Text), stderr, file }

@@ -146,6 +146,10 @@ impl<T: JsonSchema> JsonSchema for Names<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::file::{
+        CronEntry, DailyEntry, DatedEntry, Job, LogFile, ReloadEntry, Repository, Target, WeeklyEntry, Window,
+    };
+    use super::super::read::Keys as _;
     use super::*;
 
     #[test]
@@ -169,6 +173,22 @@ mod tests {
             assert_eq!(schema["definitions"][name]["additionalProperties"], json!(false), "{name}");
         }
         assert_eq!(schema["required"], json!(["version", "targets"]));
+        let needed: &[(&str, &[&str])] = &[
+            ("Target", Target::NEEDED),
+            ("ControlDatabase", ControlDatabase::NEEDED),
+            ("Repository", Repository::NEEDED),
+            ("Window", Window::NEEDED),
+            ("Job", Job::NEEDED),
+            ("DailyEntry", DailyEntry::NEEDED),
+            ("WeeklyEntry", WeeklyEntry::NEEDED),
+            ("DatedEntry", DatedEntry::NEEDED),
+            ("CronEntry", CronEntry::NEEDED),
+            ("ReloadEntry", ReloadEntry::NEEDED),
+            ("LogFile", LogFile::NEEDED),
+        ];
+        for (name, keys) in needed {
+            assert_eq!(schema["definitions"][name]["required"], json!(keys), "{name}");
+        }
         assert!(!schema.to_string().contains("```"));
     }
 }

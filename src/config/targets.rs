@@ -44,6 +44,7 @@ pub(super) fn resolve_targets(
     if parts.0.is_empty() {
         reader.refuse(&at, Finding::new("there is no target").expected("at least one"));
     }
+    let mut places = BTreeMap::new();
     for (name, part) in parts.0 {
         let at = at.key(&name);
         let parsed = TargetName::parse(&name);
@@ -52,9 +53,18 @@ pub(super) fn resolve_targets(
         }
         targets.names.push(name);
         let Some(typed) = reader.read_map::<file::Target>(&part.value, &at) else { continue };
-        let connection = resolve_connection(&typed.url, typed.password.as_ref(), &at, lookup, reader);
+        let connection = resolve_connection(typed.url.as_ref(), typed.password.as_ref(), &at, lookup, reader);
         let max_runs = count(typed.max_runs, &limits::WORKERS, &at.key("max_runs"), reader).unwrap_or(MAX_RUNS);
         if let (Ok(name), Some(connection)) = (parsed, connection) {
+            if let Some(place) = connection.place()
+                && let Some(other) = places.insert(place, name.clone())
+            {
+                let other = quote(other.as_str());
+                let message = format!(
+                    "this is the database of the target {other}, too, and limits such as `max_runs` count for each target alone"
+                );
+                reader.warn_key(&at, Finding::new(message).expected("one target for each database"));
+            }
             let max_runs = non_zero(max_runs);
             targets.good.insert(name.clone(), Target { name, connection, max_runs, preset: typed.preset });
         }
@@ -74,7 +84,8 @@ pub(super) fn resolve_control(
         Some(part) => match reader.read::<file::Control>(&part.value, &at)? {
             file::Control::Target(name) => name,
             file::Control::Database(typed) => {
-                let connection = resolve_connection(&typed.url, typed.password.as_ref(), &at, lookup, reader)?;
+                reader.tell_missing::<file::ControlDatabase>(&part.value, &at);
+                let connection = resolve_connection(typed.url.as_ref(), typed.password.as_ref(), &at, lookup, reader)?;
                 return Some(Control { target: None, connection });
             }
         },
@@ -92,7 +103,7 @@ pub(super) fn resolve_control(
 }
 
 fn resolve_connection(
-    url: &Reference,
+    url: Option<&Reference>,
     password: Option<&Reference>,
     at: &At,
     lookup: &mut Lookup<'_>,
@@ -107,7 +118,7 @@ fn resolve_connection(
         reader.warn(&at.key("password"), Finding::new(message).expected("`env:NAME` or `file:PATH`"));
     }
     let at = at.key("url");
-    let url = resolve_reference(url, &at, lookup, reader)?;
+    let url = resolve_reference(url?, &at, lookup, reader)?;
     match check_url(url.value.expose()) {
         Err(finding) => {
             reader.refuse(&at, finding);

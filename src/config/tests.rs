@@ -156,11 +156,13 @@ fn windows_line_ends_a_byte_order_mark_unquoted_times_and_keys_without_a_value_a
 #[test]
 fn a_statement_from_a_file_is_copied_into_the_job() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("clean.sql"), "delete from x\n").expect("written");
     let text = format!("{HEAD}jobs: {{ clean: {{ kind: sql, with: {{ file: clean.sql }} }} }}\n");
-    let config = Config::parse(text.as_bytes(), &folder.path().join("schedules.yaml"), &variables).expect("good");
-    let job = config.jobs.values().next().expect("a job");
-    assert_eq!(job.spec.with["statement"], "delete from x\n");
+    for written in ["delete from x\n", "\u{feff}delete from x\n"] {
+        std::fs::write(folder.path().join("clean.sql"), written).expect("written");
+        let config = Config::parse(text.as_bytes(), &folder.path().join("schedules.yaml"), &variables).expect("good");
+        let job = config.jobs.values().next().expect("a job");
+        assert_eq!(job.spec.with["statement"], "delete from x\n");
+    }
 }
 
 #[test]
@@ -208,6 +210,10 @@ const BAD_FILES: &[(&str, &str)] = &[
     ("no target", "version: 1\ntargets: {}\n"),
     ("targets as a list", "version: 1\ntargets: [db]\n"),
     ("a target without url", "version: 1\ntargets: { db: { max_runs: 0, preset: mlfow } }\n"),
+    (
+        "targets without url beside other mistakes",
+        "version: 1\ncontrol: { password: \"env:NOPE_X\" }\ntargets: { db: { password: \"env:NOPE_X\" }, e: { url: null, max_runs: 99 } }\n",
+    ),
     ("a target that is a URL", "version: 1\ntargets: { db: \"postgres://u:hunter2-canary@h/db\" }\n"),
     ("a target that is nothing", "version: 1\ntargets:\n  db:\n"),
     ("a target's odd name", "version: 1\ntargets: { \" my db\": { url: \"postgres://h/db\" } }\n"),
@@ -342,6 +348,10 @@ const BAD_RESTS: &[(&str, &str)] = &[
         "an unknown window",
         "windows: { night: { from: \"01:00\", to: \"02:00\" } }\njobs: { v: { kind: vacuum } }\nschedules: { daily: [{ job: v, at: \"02:00\", window: nite, paused: no }] }\n",
     ),
+    (
+        "missing keys beside other mistakes",
+        "windows: { w: { to: \"25:00\", days: [sunnday, sontag], timezone: X/Y }, x: { from: 5, to: \"5\" } }\njobs: { v: { targets: nope, timeout: 0s } }\nrepositories: { r: { path: /x } }\nschedules:\n  daily: [{ at: [\"25:00\", \"2\"], name: \" a\", window: nope }, { job: null, at: 2 }]\n  weekly: [{ job: qq, on: sontag, at: \"25:00\" }, { job: v, on: sontag }]\n  monthly: [{ job: qq, on: fri, window: nope, jitter: 5, catch_up: foo }]\n  cron: [{ job: qq, window: nope }, { cron: \"61 * * * *\" }]\n  reload: [{ name: \" b\", overlap: maybe }]\nlogging: { file: { keep: 0 } }\n",
+    ),
     ("pages at no address", "http: { listen: localhost }\n"),
     ("log lines that go nowhere", "logging: { stderr: false }\n"),
     ("odd logging", "logging: { level: inof, format: yaml, file: { directory: \"\", rotation: weekly, keep: 0 } }\n"),
@@ -370,6 +380,18 @@ fn a_password_in_the_file_is_warned_about_and_kept_secret() {
     assert!(secrets.contains(&CANARY) && secrets.contains(&format!("{CANARY}-3").as_str()));
     assert!(!format!("{config:?}").contains("hunter"));
     assert!(!warnings.join("\n").contains("hunter"));
+}
+
+#[test]
+fn two_targets_that_are_one_database_are_warned_about() {
+    let config = good(
+        "version: 1\ntargets:\n  a: { url: \"postgres://u@h/x\" }\n  b: { url: \"postgres://h/y\" }\n  c: { url: \"postgres://v:w@h/x\", password: \"env:SHOP_PASSWORD\" }\n",
+    );
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    let warning = "schedules.yaml:5:3: targets.c: this is the database of the target `a`, too, and limits such as `max_runs` \
+                   count for each target alone; expected one target for each database";
+    assert!(warnings.contains(&warning.to_owned()), "{warnings:#?}");
+    assert_eq!(warnings.iter().filter(|warning| warning.contains("the database of")).count(), 1, "{warnings:#?}");
 }
 
 #[test]

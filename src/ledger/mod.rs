@@ -101,6 +101,15 @@ impl LedgerError {
         }
     }
 
+    /// One sentence that tells an operator what to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Pg(error) => error.hint(),
+            Self::TooNew { .. } => "update pgupkeep to the release that made this ledger, or to a later one".to_owned(),
+            _ => self.fault().hint().to_owned(),
+        }
+    }
+
     /// Whether waiting helps: the control database is away, or is a standby for now.
     pub fn is_passing(&self) -> bool {
         matches!(self.fault(), Fault::Unreachable | Fault::ReadOnly | Fault::Exhausted | Fault::Locked)
@@ -226,7 +235,7 @@ impl Ledger {
         if told {
             tracing::debug!(error = text, "the {who} tries again");
         } else {
-            tracing::error!(fault = %error.fault(), error = text, hint = error.fault().hint(), "the {who} failed; it tries again");
+            tracing::error!(fault = %error.fault(), error = text, hint = error.hint(), "the {who} failed; it tries again");
         }
     }
 
@@ -287,9 +296,14 @@ impl Ledger {
                     tracing::info!(away = %rough(since.elapsed()), "the control database is back");
                 }
                 (Reach::Down(_) | Reach::ReadOnly(_), _) => {
-                    let state = if news == News::Refusal { "takes no writes" } else { "is away" };
+                    // At its start a daemon waits for a server, but not for a login that is refused.
+                    let state = match outage.map(PgError::fault) {
+                        Some(Fault::Login) => "refuses us",
+                        Some(Fault::ReadOnly) => "takes no writes; waiting for it",
+                        _ => "is away; waiting for it",
+                    };
                     let (error, hint) = (outage.map(ToString::to_string), outage.map(PgError::hint));
-                    tracing::warn!(error, hint, "the control database {state}; waiting for it");
+                    tracing::warn!(error, hint, "the control database {state}");
                 }
             }
             *reach = next;

@@ -187,8 +187,10 @@ impl Session {
                 }
             }
         };
-        // What is no answer of the server's, as after a COPY that nobody feeds, leaves a connection that waits for ever.
-        let usable = usable && !matches!(&ended, Err(SessionError::Pg(error)) if error.sqlstate().is_none());
+        // What is no answer of the server's, as after a COPY that nobody feeds, leaves a connection that waits for ever;
+        // and a server that ends the session says so in its last answer.
+        let is_over = |error: &PgError| error.sqlstate().is_none() || error.fault() == Fault::Unreachable;
+        let usable = usable && !matches!(&ended, Err(SessionError::Pg(error)) if is_over(error));
         if usable {
             *slot = Some(conn);
         }

@@ -33,6 +33,8 @@ async fn a_ledger_newer_than_the_program_is_left_alone() {
         let said = bench.expect(1, arguments).await;
         assert!(said.stderr.contains("the ledger has version 9999, newer than the"), "{arguments:?}: {said:?}");
     }
+    let said = bench.expect(1, &["daemon"]).await;
+    assert!(said.stderr.contains("update pgupkeep to the release that made this ledger"), "{said:?}");
     assert_eq!(bench.column("select count(*)::text from pgupkeep.run").await, ["0"]);
 }
 
@@ -59,6 +61,11 @@ async fn a_login_that_is_refused_exits_with_69() {
     pgupkeep: the control database: cannot connect to 127.0.0.1:[port] as postgres: database "no_such_database" does not exist (SQLSTATE 3D000)
     pgupkeep: check user, password, database and pg_hba.conf for this url
     "#);
+    // A daemon does not wait for it either, and does not say that it does.
+    let said = pgupkeep(&bench.config.path(), &["daemon"], &[("DATABASE_URL", &url)]).await;
+    assert_eq!(said.code, Some(69), "{said:?}");
+    assert!(said.stderr.contains("the control database refuses us"), "{said:?}");
+    assert!(said.stderr.contains("pgupkeep cannot start") && !said.stderr.contains("waiting for it"), "{said:?}");
 }
 
 #[tokio::test]
@@ -224,6 +231,28 @@ async fn status_shows_daemons_targets_entries_and_what_is_active() {
     ");
     daemon.signal(Signal::SIGTERM);
     daemon.wait_exit(std::time::Duration::from_secs(40)).await;
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_its_window_says_until_when() {
+    let Some(bench) = Bench::start(JOBS).await else { return };
+    bench.expect(0, &["run", "tidy"]).await;
+    bench.expect(0, &["run", "broken"]).await;
+    bench
+        .execute(
+            "update pgupkeep.run set eligible_at = '2999-01-01 01:00:00Z',
+                    closes_at = case job when 'tidy' then timestamptz '2999-01-01 05:00:00Z' end",
+        )
+        .await;
+    let status = bench.expect(0, &["status", "--json"]).await.json();
+    let reasons = ["tidy", "broken"].map(|job| {
+        let active = status["active"].as_array().unwrap();
+        active.iter().find(|run| run["job"] == job).unwrap()["reason"].as_str().unwrap().to_owned()
+    });
+    let windowed = "waits until 2999-01-01 01:00:00Z; its window closes at 2999-01-01 05:00:00Z";
+    assert_eq!(reasons, [windowed, "waits until 2999-01-01 01:00:00Z"]);
+    let said = bench.expect(0, &["status"]).await;
+    assert!(said.stdout.contains(windowed), "{said:?}");
 }
 
 #[tokio::test]

@@ -117,6 +117,14 @@ async fn a_run_whose_window_closes_before_it_is_started_is_missed_and_somebody_i
     let said = pgupkeep(&config.path(), &["migrate"], &[("DATABASE_URL", &bench.url)]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     run(&bench, &config, "one").await;
+    run(&bench, &config, "one").await;
+    // One of them was worked on and handed back.
+    bench
+        .execute(
+            "update pgupkeep.run set attempts = 1, reason = 'the daemon stops'
+              where run_id = (select run_id from pgupkeep.run limit 1)",
+        )
+        .await;
     bench
         .execute("update pgupkeep.run set closes_at = clock_timestamp() - interval '1 s', eligible_at = clock_timestamp() - interval '1 h'")
         .await;
@@ -124,8 +132,11 @@ async fn a_run_whose_window_closes_before_it_is_started_is_missed_and_somebody_i
     let missed = "select count(*) from pgupkeep.run where outcome = 'missed'
                    and reason = 'its window closed before it could be started'";
     bench.wait_for_count("the missed run", missed, 1, START).await;
+    let missed = "select count(*) from pgupkeep.run where outcome = 'missed'
+                   and reason = 'its window closed before it could be started again; the daemon stops'";
+    bench.wait_for_count("the run that had begun", missed, 1, START).await;
     daemon.wait_for_line("one on app was missed: its window closed", START).await;
     daemon.stop(START).await;
-    assert_eq!(bench.number("select count(*) from pgupkeep.outbox where delivered_at is not null").await, 1);
+    assert_eq!(bench.number("select count(*) from pgupkeep.outbox where delivered_at is not null").await, 2);
     assert_eq!(bench.number("select count(*) from pgupkeep.attempt").await, 0);
 }

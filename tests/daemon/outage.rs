@@ -99,6 +99,27 @@ async fn connections_that_are_cut_or_go_silent_are_given_up_and_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_ended_and_made_anew_at_once_are_told_of_once() {
+    let Some(bench) = Bench::start("outage-ended", &[]).await else { return };
+    let config = config("env:DATABASE_URL", 0.1);
+    let variables = [("DATABASE_URL", bench.url.as_str()), ("CONTROL_URL", bench.url.as_str())];
+    let told = "the connection to the control database was lost; a new one is made";
+    let listens = "select count(*) from pg_stat_activity where application_name = 'pgupkeep/listen'";
+    let mut daemon = Daemon::start(&config.path(), &variables);
+    for _ in 0..2 {
+        bench.wait_for_count("the listener", listens, 1, START).await;
+        let mark = daemon.mark();
+        bench
+            .execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'pgupkeep/%'")
+            .await;
+        daemon.wait_for_line_after(mark, told, START).await;
+        let lines = daemon.lines()[mark..].iter().filter(|line| line.contains(told)).count();
+        assert_eq!(lines, 1, "{:#?}", daemon.lines());
+    }
+    daemon.stop(START).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_starts_before_its_server_waits_for_it() {
     let Some(bench) = Bench::start("outage-early", &[]).await else { return };
     bench.execute(WORK_TABLE.replace("unlogged ", "").as_str()).await;

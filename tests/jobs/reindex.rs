@@ -82,6 +82,8 @@ async fn bloat_is_found_by_each_grade_of_evidence_and_a_second_plan_is_empty_on_
         assert!(planned[0].starts_with("reindex public.t_id [") && planned[0].contains("estimate "), "{planned:?}");
         let measured_only = reindex(json!({ "evidence": ["measured", "baseline"] }));
         assert_eq!(place.plan(&measured_only).await, nothing, "{major:?}");
+        let notes = place.notes(&measured_only).await.join("; ");
+        assert!(notes.contains("nothing trustworthy is known of the bloat of public.t_id ("), "{notes}");
         place.run(&spec).await.succeeded();
         assert_eq!(place.plan(&spec).await, nothing, "{major:?}");
 

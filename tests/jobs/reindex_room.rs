@@ -92,6 +92,10 @@ async fn a_toast_index_is_left_out_for_an_owner_until_the_schema_is_opened_on_ev
         let spec = reindex(json!({ "always": true, "include": ["doc"] }));
         let went = place.run(&spec).await.succeeded();
         assert_eq!(went.rows.len(), 1, "only the primary key: {went:#?}");
+        for spec in [&spec, &reindex(json!({ "always": true }))] {
+            let notes = place.notes(spec).await.join("; ");
+            assert!(notes.contains("1 index of a TOAST table is left out, because this role may not"), "{notes}");
+        }
         let named = reindex(json!({ "always": true, "include": [toast] }));
         let went = place.run(&named).await;
         assert_eq!(went.finish.fault, Some(Fault::Privilege), "{went:#?}");

@@ -212,6 +212,15 @@ impl<'a> Workplace<'a> {
         plan
     }
 
+    /// What a plan tells besides its steps.
+    pub async fn notes(&self, spec: &JobSpec) -> Vec<String> {
+        let mut cx = self.context(spec).await;
+        (kind(&spec.kind).unwrap().plan)(&spec.with, &mut cx).await.unwrap();
+        let notes = cx.notes().to_vec();
+        cx.session.close().await;
+        notes
+    }
+
     /// A context that can only plan, for what is asked outside a run.
     pub async fn context(&self, spec: &JobSpec) -> Context {
         let session = Session::open(&self.connection, "pgupkeep/plan").await.unwrap();

@@ -232,7 +232,7 @@ async fn judge_ledger(prepared: &Prepared, facts: &Facts) -> Vec<Finding> {
 fn ledger_finding(level: Level, error: &LedgerError) -> Finding {
     Finding::new(level, Check::Ledger, error.to_string())
         .because("no run is begun before the ledger can be written")
-        .remedy(error.fault().hint())
+        .remedy(error.hint())
 }
 
 /// Whether somebody fires what is scheduled.

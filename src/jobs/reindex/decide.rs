@@ -9,6 +9,7 @@ use super::facts::{Candidate, IndexFacts, Sort};
 use super::leftovers::{Leftover, Origin};
 use super::step::{DropStep, RebuildStep, Step, Why};
 use crate::fault::Fault;
+use crate::jobs::pattern::TablePattern;
 use crate::pg::statement::Qualified;
 
 /// Whether an index is the job's business.
@@ -36,9 +37,14 @@ pub(super) fn inclusion(spec: &Reindex, facts: &IndexFacts) -> Inclusion {
     if spec.always && spec.include.iter().any(|pattern| pattern.is_exact() && facts.is_meant_by(pattern)) {
         return Inclusion::Named;
     }
+    if is_meant(spec, facts) { Inclusion::In } else { Inclusion::Out }
+}
+
+/// Whether the patterns mean an index that the job is for, be it closed to us or not.
+pub(super) fn is_meant(spec: &Reindex, facts: &IndexFacts) -> bool {
     let foreign = matches!(facts.sort, Sort::Catalogue | Sort::Temporary) || facts.method == "brin";
-    let meant = spec.include.is_empty() || spec.include.iter().any(|pattern| facts.is_meant_by(pattern));
-    if meant && !foreign { Inclusion::In } else { Inclusion::Out }
+    let by = |patterns: &[TablePattern]| patterns.iter().any(|pattern| facts.is_meant_by(pattern));
+    !foreign && (spec.include.is_empty() || by(&spec.include)) && !by(&spec.exclude)
 }
 
 /// Decides what is done, leftovers first, then the tables with the largest waste, each table's indexes together while

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::postgres::types::Oid;
 
 use super::Reindex;
-use super::decide::{Inclusion, inclusion};
+use super::decide::{Inclusion, inclusion, is_meant};
 use super::evidence::{Density, Grade};
 use crate::jobs::context::{Context, JobError};
 use crate::jobs::pattern::TablePattern;
@@ -174,13 +174,14 @@ impl From<Row> for IndexFacts {
 pub(super) async fn read_candidates(spec: &Reindex, cx: &mut Context) -> Result<Vec<Candidate>, JobError> {
     let indexes = read(cx, None).await?;
     let mut baselines = read_baselines(cx).await?;
-    let pgstatindex = if spec.evidence.contains(&Grade::Measured) { find_pgstatindex(cx).await? } else { None };
+    let measures = !spec.always && spec.evidence.contains(&Grade::Measured);
+    let pgstatindex = if measures { find_pgstatindex(cx).await? } else { None };
     let mut candidates = Vec::new();
     let mut out_of_reach = 0;
     for facts in indexes {
         let inclusion = inclusion(spec, &facts);
         if inclusion == Inclusion::Out {
-            out_of_reach += u32::from(facts.is_out_of_reach());
+            out_of_reach += u32::from(facts.is_out_of_reach() && is_meant(spec, &facts));
             continue;
         }
         cx.gate()?;
@@ -193,7 +194,7 @@ pub(super) async fn read_candidates(spec: &Reindex, cx: &mut Context) -> Result<
             }
             continue;
         }
-        let measurable = !spec.always && facts.sort == Sort::Plain && facts.method == "btree";
+        let measurable = facts.sort == Sort::Plain && facts.method == "btree";
         let density = match (&pgstatindex, bytes) {
             (Some(schema), Some(bytes)) if measurable && bytes <= spec.measure_up_to.bytes() => {
                 measure(cx, schema, facts.oid).await?
@@ -204,11 +205,11 @@ pub(super) async fn read_candidates(spec: &Reindex, cx: &mut Context) -> Result<
         candidates.push(Candidate { facts, bytes, density, baseline });
     }
     if out_of_reach > 0 {
-        tracing::info!(
-            indexes = out_of_reach,
-            "indexes of TOAST tables are left out, because this role may not rebuild them: that takes their owner, and \
+        let number = if out_of_reach == 1 { "index of a TOAST table is" } else { "indexes of TOAST tables are" };
+        cx.note(format!(
+            "{out_of_reach} {number} left out, because this role may not rebuild them: that takes their owner, and \
              GRANT USAGE ON SCHEMA pg_toast"
-        );
+        ));
     }
     Ok(candidates)
 }
@@ -267,7 +268,7 @@ async fn find_pgstatindex(cx: &mut Context) -> Result<Option<Ident>, JobError> {
     match within(FACTS_LIMIT, query.fetch_optional(cx.reader().await?)).await? {
         Some((schema, true)) => Ok(Some(Ident(schema))),
         Some((_, false)) => {
-            tracing::info!("pgstattuple is installed, but this role may not use it; grant it pg_stat_scan_tables");
+            cx.note("pgstattuple is installed, but this role may not use it; grant it pg_stat_scan_tables");
             Ok(None)
         }
         None => Ok(None),

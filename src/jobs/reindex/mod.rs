@@ -18,7 +18,7 @@ mod step;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::context::{Context, JobError};
 use super::pattern::TablePattern;
@@ -34,6 +34,9 @@ pub use evidence::{Density, Grade, Verdict, judge};
 pub use facts::{Candidate, IndexFacts, Sort};
 pub use leftovers::Leftover;
 pub use step::{DropStep, RebuildStep, Step, Why};
+
+/// How many indexes a note names.
+const MOST_NAMED: usize = 10;
 
 /// The parameters of a `reindex` job, all of them optional.
 ///
@@ -57,7 +60,7 @@ pub use step::{DropStep, RebuildStep, Step, Why};
 /// # assert_eq!(reindex.include.len(), 2);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Reindex {
     /// Only indexes that one of these patterns means, by their own name or their table's; empty: all.
     #[serde(default)]
@@ -100,6 +103,25 @@ pub struct Reindex {
     /// Drop leftovers of interrupted rebuilds that are not on record as ours, too.
     #[serde(default)]
     pub adopt: bool,
+}
+
+impl Serialize for Reindex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reindex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let reindex = Self::deserialize(deserializer)?;
+        match reindex.max_size {
+            Some(most) if most.bytes() < reindex.min_size.bytes() => {
+                let least = reindex.min_size;
+                Err(de::Error::custom(format!("`max_size` is {most}, less than the {least} of `min_size`")))
+            }
+            _ => Ok(reindex),
+        }
+    }
 }
 
 /// Which indexes another kind wants rebuilt.
@@ -189,13 +211,21 @@ impl Job for Reindex {
         }
         let (steps, unjudged) = decide(self, &candidates, &leftovers, begun_ago);
         if !unjudged.is_empty() {
-            tracing::info!(indexes = unjudged.join(", "), "nothing trustworthy is known of the bloat of these indexes");
+            cx.note(format!("nothing trustworthy is known of the bloat of {}", the_first(&unjudged)));
         }
         Ok(steps)
     }
 
     async fn perform(&self, step: &Step, cx: &mut Context) -> Result<StepReport, JobError> {
         perform::perform(self, step, cx).await
+    }
+}
+
+/// The first of these, and how many more there are.
+fn the_first(names: &[String]) -> String {
+    match names.split_at_checked(MOST_NAMED) {
+        Some((first, more @ [_, ..])) => format!("{} and {} more", first.join(", "), more.len()),
+        _ => names.join(", "),
     }
 }
 
@@ -250,7 +280,19 @@ mod tests {
         check(json!({ "min_size": "10MB" }), &["min_size"], "MiB");
         check(json!({ "max_blocker_wait": "soon" }), &["max_blocker_wait"], "such as 30s");
         check(json!({ "evidence": ["guess"] }), &["evidence", "0"], "measured");
+        check(json!({ "max_size": "1MiB" }), &[], "`max_size` is 1MiB, less than the 10MiB of `min_size`");
         check(json!({ "lock_timeout": "1s" }), &["lock_timeout"], "unknown field");
+    }
+
+    #[test]
+    fn a_note_names_the_first_of_many_indexes() {
+        let check = |count: usize, expected: &str| {
+            let names: Vec<String> = (1..=count).map(|nth| format!("i{nth}")).collect();
+            assert_eq!(the_first(&names), expected);
+        };
+        check(2, "i1, i2");
+        check(10, "i1, i2, i3, i4, i5, i6, i7, i8, i9, i10");
+        check(12, "i1, i2, i3, i4, i5, i6, i7, i8, i9, i10 and 2 more");
     }
 
     #[test]

@@ -4,6 +4,8 @@ with expired as (
        set state = 'finished', finished_at = clock_timestamp(),
            outcome = case when failures > 0 then 'failed' else 'missed' end,
            reason = case when failures > 0 then 'its window closed before it could be tried again'
+                         when attempts > 0
+                         then 'its window closed before it could be started again' || coalesce('; ' || reason, '')
                          else 'its window closed before it could be started' || coalesce('; ' || reason, '') end
      where state = 'queued' and closes_at <= clock_timestamp()
     returning run_id, job, target, outcome, reason, error, due_at

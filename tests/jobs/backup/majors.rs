@@ -27,7 +27,14 @@ async fn a_dump_made_while_mlflow_writes_restores_into_an_empty_server_with_equa
         let cluster = Cluster::start(&major, &[]).await;
         let depot = Depot::new(&major);
         // Something of what dumps forget easily: a role with a setting, another database, a large object.
-        cluster.execute("postgres", "create role analyst login; alter role analyst set work_mem = '8MB'").await;
+        cluster
+            .execute(
+                "postgres",
+                "create role analyst login; alter role analyst set work_mem = '8MB';
+                 alter database postgres set work_mem = '7MB'; grant create on database postgres to analyst;
+                 alter role analyst in database postgres set statement_timeout = '3s'",
+            )
+            .await;
         let place =
             Workplace::new(&cluster, "select lo_from_bytea(0, 'a large object')").await.equipped(depot.outfit());
         let url = cluster.url(&place.database).replace("postgres://", "postgresql+psycopg2://");
@@ -72,6 +79,16 @@ async fn a_dump_made_while_mlflow_writes_restores_into_an_empty_server_with_equa
             "a large object"
         );
         assert_eq!(restored("select rolconfig::text from pg_roles where rolname = 'analyst'").await, "{work_mem=8MB}");
+        for (sql, expected) in [
+            ("select setconfig::text from pg_db_role_setting where setrole = 0", "{work_mem=7MB}"),
+            (
+                "select setconfig::text from pg_db_role_setting where setrole <> 0 and setdatabase <> 0",
+                "{statement_timeout=3s}",
+            ),
+            ("select has_database_privilege('analyst', 'postgres', 'create')::text", "true"),
+        ] {
+            assert_eq!(restored(sql).await, expected, "{}", major.number);
+        }
         // MLflow itself is content with what was restored.
         let url = empty.url(&place.database).replace("postgres://", "postgresql+psycopg2://");
         let works = mlflow(&[client.to_str().unwrap(), &url, "2"]).status().await.unwrap();
