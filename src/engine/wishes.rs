@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Shared;
 use crate::config::Target;
-use crate::jobs::archive::restore::{Selection, find};
+use crate::jobs::archive::selection::{Selection, find};
 use crate::jobs::archive::store::Store;
 use crate::jobs::context::JobError;
 use crate::jobs::{JobSpec, kind};

@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::archive::restore::{self, Hold, Selection, Wanted};
+use super::archive::restore::{self, Hold};
+use super::archive::selection::{self, Selection, Wanted};
 use super::archive::store::Store;
 use super::context::{Context, JobError};
 use super::{Job, Measures, Profile, StepReport, Weight};
@@ -139,14 +140,14 @@ impl Job for ArchiveRestore {
             cx.note(format!("there is no archive in the schema {}", self.schema));
             return Ok(Vec::new());
         }
-        restore::check_names(conn, &store, &self.groups).await?;
-        Ok(restore::find(conn, &store, self.rule.as_deref(), &selection).await?.into_iter().map(Step).collect())
+        selection::check_names(conn, &store, &self.groups).await?;
+        Ok(selection::find(conn, &store, self.rule.as_deref(), &selection).await?.into_iter().map(Step).collect())
     }
 
     async fn perform(&self, step: &Step, cx: &mut Context) -> Result<StepReport, JobError> {
         let store = Store::new(&self.schema);
         let Step(wanted) = step;
-        let sources = restore::sources_of(cx.reader().await?, &store, &wanted.rule).await?;
+        let sources = selection::sources_of(cx.reader().await?, &store, &wanted.rule).await?;
         let CalendarSpan { months, days } = self.hold;
         let hold = Hold(format!("clock_timestamp() + make_interval(months => {months}, days => {days})"));
         let live = restore::live(cx.reader().await?, &sources).await?;

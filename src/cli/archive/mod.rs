@@ -14,8 +14,7 @@ use super::exit::Exit;
 use super::output;
 use super::prepare::Prepared;
 use crate::config::{Connection, Target};
-use crate::jobs::archive::restore as finding;
-use crate::jobs::archive::restore::Selection;
+use crate::jobs::archive::selection::{self, Selection};
 use crate::jobs::archive::store::Store;
 use crate::jobs::archive::verify::{self, Groups};
 use crate::jobs::context::JobError;
@@ -157,8 +156,8 @@ async fn show(path: &Path, args: &Show) -> Result<Exit, Exit> {
     let Reached { prepared, store, mut conn, .. } = args.place.reach(path).await?;
     let answer = async {
         let mut groups = Vec::new();
-        for wanted in finding::find(&mut conn, &store, None, &Selection::Named(args.groups.clone())).await? {
-            let sources = finding::sources_of(&mut conn, &store, &wanted.rule).await?;
+        for wanted in selection::find(&mut conn, &store, None, &Selection::Named(args.groups.clone())).await? {
+            let sources = selection::sources_of(&mut conn, &store, &wanted.rule).await?;
             let tables = verify::group_rows(&mut conn, &sources, wanted.group_id).await?;
             let tables = tables.into_iter().map(Into::into).collect();
             groups.push(ArchiveGroup { group: wanted.group_key, rule: wanted.rule.name, rows: wanted.rows, tables });

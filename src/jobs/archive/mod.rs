@@ -33,6 +33,7 @@ pub mod resolve;
 pub mod restore;
 pub mod rule;
 pub mod segment;
+pub mod selection;
 pub mod shape;
 pub mod spec;
 pub mod step;

@@ -1,0 +1,202 @@
+//! Which groups of the archive a person or a tag means, in the order in which they can go back.
+
+use sqlx::PgConnection;
+
+use super::catalogue::read_foreign_keys;
+use super::store::{Definition, KnownRule, Source, Store};
+use crate::fault::Fault;
+use crate::jobs::context::JobError;
+use crate::pg::PgError;
+use crate::pg::statement::{Qualified, Statement, literal};
+
+/// One group that is to be restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// By which rule it was archived.
+    pub rule: KnownRule,
+    /// Its number.
+    pub group_id: i64,
+    /// Its name.
+    pub group_key: String,
+    /// How many of its rows are in the archive.
+    pub rows: i64,
+}
+
+/// Which groups a person means.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Selection {
+    /// Groups of this name, by whatever rule.
+    Named(Vec<String>),
+    /// Groups whose root fulfils a condition over its columns.
+    Where(String),
+    /// Groups whose last activity lies in here: from, and up to but without.
+    Between(chrono::DateTime<chrono::Utc>, chrono::DateTime<chrono::Utc>),
+    /// Groups whose restore somebody asks for in the application.
+    Asked,
+}
+
+/// The rules by which something was archived, or the one of that name, in the order in which their groups come back:
+/// whoever leaves with the root before those whose rows refer to it.
+///
+/// # Errors
+/// When they cannot be read, or there is none of that name.
+async fn rules(conn: &mut PgConnection, store: &Store, name: Option<&str>) -> Result<Vec<KnownRule>, JobError> {
+    let mut rules = store.rules(conn).await?;
+    if let Some(name) = name {
+        let names = rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>().join(", ");
+        rules.retain(|rule| rule.name == name);
+        if rules.is_empty() {
+            let message = format!("nothing was archived by a rule {name:?}; there are {names}");
+            return Err(JobError::Refused { fault: Fault::Statement, message });
+        }
+    }
+    let keys = read_foreign_keys(conn).await?;
+    let refers = |child: &Qualified, parent: &Qualified| {
+        child != parent && keys.iter().any(|key| key.child_table == *child && key.parent_table == *parent)
+    };
+    for rule in &mut rules {
+        let tables = std::mem::take(&mut rule.definition.tables);
+        rule.definition.tables = parents_first(tables, refers);
+    }
+    Ok(parents_first(rules, |rule, other| is_below(&rule.definition, &other.definition, refers)))
+}
+
+/// Whether what one rule has archived belongs to what another one has: the other takes the one's roots along, or else the one's
+/// tables refer to the other's and not the other way round.
+fn is_below(rule: &Definition, other: &Definition, refers: impl Fn(&Qualified, &Qualified) -> bool) -> bool {
+    let any = |children: &[Qualified], parents: &[Qualified]| {
+        children.iter().any(|child| parents.iter().any(|parent| refers(child, parent)))
+    };
+    match (other.tables.contains(&rule.root), rule.tables.contains(&other.root)) {
+        (true, false) => true,
+        (false, true) => false,
+        _ => any(&rule.tables, &other.tables) && !any(&other.tables, &rule.tables),
+    }
+}
+
+/// The same in an order in which nothing comes before what it refers to, and else as they were; a circle stays as it is.
+fn parents_first<T>(mut items: Vec<T>, refers: impl Fn(&T, &T) -> bool) -> Vec<T> {
+    let mut ordered = Vec::with_capacity(items.len());
+    while !items.is_empty() {
+        let is_free = |item: &T| !items.iter().any(|other| refers(item, other));
+        let next = items.iter().position(is_free).unwrap_or(0);
+        ordered.push(items.remove(next));
+    }
+    ordered
+}
+
+/// The groups that are meant and have rows in the archive.
+///
+/// # Errors
+/// When they cannot be read, there is no such rule, or the condition is not understood.
+pub async fn find(
+    conn: &mut PgConnection,
+    store: &Store,
+    rule: Option<&str>,
+    selection: &Selection,
+) -> Result<Vec<Wanted>, JobError> {
+    let (mut found, mut understood, mut not_understood) = (Vec::<Wanted>::new(), false, None);
+    for rule in rules(conn, store, rule).await? {
+        let conditions = match selection {
+            Selection::Named(names) => {
+                let names = names.iter().map(literal).collect::<Vec<_>>().join(", ");
+                vec![format!("g.group_key in ({names})")]
+            }
+            Selection::Between(from, to) => vec![format!(
+                "g.last_activity >= {} and g.last_activity < {}",
+                literal(from.to_rfc3339()),
+                literal(to.to_rfc3339())
+            )],
+            Selection::Where(condition) => of_roots(conn, store, &rule, condition).await?,
+            Selection::Asked => match &rule.definition.wanted {
+                Some(wanted) => vec![format!("g.group_key in ({wanted})")],
+                None => continue,
+            },
+        };
+        for condition in conditions {
+            let statement = Statement::built(format!(
+                "select g.group_id, g.group_key, g.row_count from {} g where g.rule_id = {} and g.row_count > 0 and {condition} \
+                 order by g.last_activity, g.group_key",
+                store.table("group_state"),
+                rule.rule_id
+            ));
+            let rows = sqlx::query_as::<_, (i64, String, i64)>(statement.to_sql()).fetch_all(&mut *conn).await;
+            match rows.map_err(PgError::from) {
+                Ok(rows) => {
+                    understood = true;
+                    for (group_id, group_key, rows) in rows {
+                        if !found.iter().any(|known| known.group_id == group_id) {
+                            found.push(Wanted { rule: rule.clone(), group_id, group_key, rows });
+                        }
+                    }
+                }
+                // undefined_column, wrong types: the condition is about another rule's root, or an earlier shape of it.
+                Err(error) if matches!(error.sqlstate(), Some("42703" | "42883" | "42804" | "22P02")) => {
+                    not_understood = Some(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    if let Some(error) = not_understood.filter(|_| !understood) {
+        return Err(error.into());
+    }
+    Ok(found)
+}
+
+/// Refuses a group that was never archived; one that was restored since is known.
+///
+/// # Errors
+/// When there is one, or the catalogue cannot be read.
+pub async fn check_names(conn: &mut PgConnection, store: &Store, names: &[String]) -> Result<(), JobError> {
+    let statement = Statement::built(format!(
+        "select n from unnest($1::text[]) n where not exists (select 1 from {} g where g.group_key = n) limit 1",
+        store.table("group_state")
+    ));
+    match sqlx::query_scalar::<_, String>(statement.to_sql()).bind(names).fetch_optional(conn).await? {
+        None => Ok(()),
+        Some(name) => Err(JobError::Refused {
+            fault: Fault::Statement,
+            message: format!("the archive knows no group {name:?}; nothing was restored (`pgupkeep archive list`)"),
+        }),
+    }
+}
+
+/// The conditions over a group `g` that one of its roots fulfils a condition over `r`; each may fail by itself.
+///
+/// Where roots leave, their archived rows know their group, whatever groups are called by now. Where they stay, they are live
+/// or archived by another rule.
+async fn of_roots(
+    conn: &mut PgConnection,
+    store: &Store,
+    rule: &KnownRule,
+    condition: &str,
+) -> Result<Vec<String>, JobError> {
+    let Definition { root, group, leaves, .. } = &rule.definition;
+    let sources = store.sources(conn, Some(root)).await?;
+    if *leaves {
+        let of_shape = |source: &Source| {
+            let rows = source.place.rows();
+            format!("g.group_id in (select r.pgupkeep_group from {rows} r where (\n{condition}\n))")
+        };
+        return Ok(sources.iter().map(of_shape).collect());
+    }
+    let query = sqlx::query_scalar::<_, bool>("select pg_catalog.to_regclass($1) is not null").bind(root.to_string());
+    let is_live = query.fetch_one(conn).await?;
+    let roots = match sources.first() {
+        Some(source) if !is_live => source.place.shown().to_string(),
+        Some(source) => source.place.all().to_string(),
+        None => root.to_string(),
+    };
+    Ok(vec![format!("g.group_key in (select {group} from {roots} r where (\n{condition}\n))")])
+}
+
+/// The sources that a rule's groups may have rows in.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn sources_of(conn: &mut PgConnection, store: &Store, rule: &KnownRule) -> Result<Vec<Source>, JobError> {
+    let all = store.sources(conn, None).await?;
+    let is_of = |table: &Qualified| rule.definition.tables.contains(table);
+    Ok(all.into_iter().filter(|source| is_of(&source.shape.table)).collect())
+}
