@@ -82,7 +82,7 @@ async fn perform_in_span(shared: &Shared, claimed: Claimed) -> Option<Outcome> {
         (Err(LedgerError::LeaseLost(_)), _) => {
             tracing::warn!(
                 outcome = %end.outcome, %elapsed, error = end.error,
-                "the lease ran out, and another daemon took the run; how this attempt ended here is not on record"
+                "the run is not ours any more, since the lease ran out; how this attempt ended here is not on record"
             );
             None
         }

@@ -184,6 +184,13 @@ pub struct Ledger {
     tally: Tally,
 }
 
+/// What is on record must outlive a crash of the server, whatever its default is: a statement is sent once its row is.
+async fn durable(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let local =
+        "select set_config('synchronous_commit', 'local', false) where current_setting('synchronous_commit') = 'off'";
+    sqlx::raw_sql(local).execute(conn).await.map(drop)
+}
+
 impl Ledger {
     /// A ledger behind a connection; nothing is contacted yet.
     ///
@@ -195,6 +202,7 @@ impl Ledger {
             .min_connections(0)
             .acquire_timeout(ACQUIRE_LIMIT)
             .max_lifetime(CONNECTION_AGE)
+            .after_connect(|conn, _| Box::pin(durable(conn)))
             .connect_lazy_with(options(connection, name, Purpose::Short)?);
         Ok(Self {
             connection: watch::Sender::new(connection.clone()),
