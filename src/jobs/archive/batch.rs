@@ -136,7 +136,7 @@ pub(super) struct Group {
 }
 
 /// How many bytes of values a batch may hold: encoding takes as much again, and their compressed size says nothing of it.
-const MOST_BYTES: usize = 64 << 20;
+pub(super) const MOST_BYTES: usize = 64 << 20;
 
 /// Rows as they arrive.
 #[derive(Debug)]

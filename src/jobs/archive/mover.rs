@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
+use sqlx::postgres::types::Oid;
 use uuid::Uuid;
 
-use super::batch::{Batch, Unreadable};
+use super::batch::{Batch, MOST_BYTES, Unreadable};
 use super::changes::{Change, Changes, FIRE_DEFERRED, affect_only};
 use super::copy::{CopyError, Rows};
 use super::digest::{Digest, RowHasher};
@@ -24,7 +25,7 @@ use super::store::{Definition, NewBatch, Store, affect, check_shape, execute};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::PgError;
-use crate::pg::statement::{Statement, literal};
+use crate::pg::statement::{Qualified, Statement, literal};
 
 /// How much is sent to the server at a time.
 const PIECE: usize = 1 << 16;
@@ -43,6 +44,8 @@ pub enum Chunk {
 pub struct Bounds {
     /// How many rows at most; nothing when the chunk is known to be small enough.
     pub rows: Option<u64>,
+    /// Whether rows are also limited by their size, which costs a look at each before it is deleted.
+    pub by_size: bool,
     /// How long the deletion of a table's rows may take.
     pub time: Duration,
     /// How long a lock is waited for.
@@ -97,7 +100,7 @@ impl Move<'_> {
         lines.push(self.unpick());
         lines.extend(self.keep_apart(bounds));
         for (part, (shape, place)) in self.rule.parts.iter().zip(self.sources) {
-            lines.push(Self::delete(part, shape, bounds.rows));
+            lines.push(Self::delete(part, shape, bounds.rows, bounds.by_size));
             lines.push(format!("copy {} from stdin (format binary)", place.segments()));
             lines.push(Self::read_back(shape, place, None));
         }
@@ -118,6 +121,9 @@ impl Move<'_> {
             check_shape(conn, part, shape).await?;
         }
         let before = Changes::read(conn).await?;
+        let oids: Vec<Oid> = self.rule.parts.iter().map(|part| part.oid).collect();
+        let query = sqlx::query_scalar::<_, Oid>(include_str!("../sql/find_keeping_triggers.sql")).bind(&oids);
+        let keeping = query.fetch_all(&mut *conn).await?;
         let roots = affect(conn, &self.pick(chunk)).await?;
         execute(conn, &self.rule.locks).await?;
         let gone = affect(conn, &self.unpick()).await?;
@@ -142,7 +148,7 @@ impl Move<'_> {
                 // What is left may refer to what follows, so that has to wait for it.
                 break;
             }
-            let rows = self.receive(conn, part, shape, left).await?;
+            let rows = self.receive(conn, part, shape, left, bounds.by_size).await?;
             if let Some(fitting) = rows.fitting() {
                 sqlx::raw_sql("rollback").execute(conn).await?;
                 let rows = vec![0; self.rule.parts.len()];
@@ -151,6 +157,14 @@ impl Move<'_> {
             moved.rows[nth] = rows.digest.rows;
             if let Some(most) = left {
                 left = Some(most.saturating_sub(rows.digest.rows));
+            }
+            let is_in_doubt = (bounds.by_size || keeping.contains(&part.oid)) && left != Some(0);
+            if is_in_doubt && Self::has_left(conn, part, left).await? {
+                if !bounds.by_size || rows.digest.rows == 0 {
+                    return Err(kept_by_trigger(&part.table));
+                }
+                // What is left may refer to what follows.
+                left = Some(0);
             }
             if rows.digest.rows > 0 {
                 self.keep(conn, (shape, place), rows, (rule_id, batch_id), &mut counts).await?;
@@ -246,15 +260,45 @@ impl Move<'_> {
         format!("not {}", super::candidates::held(self.rule, self.store))
     }
 
-    fn delete(part: &Part, shape: &Shape, most: Option<u64>) -> String {
-        let Part { table, using, on, kept, .. } = part;
-        let kept = kept.as_ref().map(|kept| match most {
+    /// The condition that a row is none of those that stay, after others.
+    fn leaves(part: &Part, most: Option<u64>) -> String {
+        let kept = part.kept.as_ref().map(|kept| match most {
             Some(_) => format!(" and not exists (select 1 from pg_temp.{} k where k.tid = t.ctid)", kept_table(part)),
             None => format!(" and not exists (select 1 from ({kept}) k where k.tid = t.ctid)"),
         });
-        let kept = kept.unwrap_or_default();
+        kept.unwrap_or_default()
+    }
+
+    /// Whether a part has rows of the picked roots that should have left.
+    async fn has_left(conn: &mut PgConnection, part: &Part, most: Option<u64>) -> Result<bool, JobError> {
+        let Part { table, using, on, kept, .. } = part;
+        if kept.is_some() && most.is_none() {
+            // What is said of the whole does not hold for a rest.
+            return Ok(false);
+        }
+        let leaves = Self::leaves(part, most);
+        let statement =
+            Statement::built(format!("select exists (select 1 from {table} t, {using} where {on}{leaves})"));
+        let left = sqlx::query_scalar::<_, bool>(statement.to_sql()).fetch_one(conn).await;
+        Ok(left.map_err(PgError::from)?)
+    }
+
+    fn delete(part: &Part, shape: &Shape, most: Option<u64>, by_size: bool) -> String {
+        let Part { table, using, on, .. } = part;
+        let kept = Self::leaves(part, most);
         let some = most.map(|most| {
-            format!(" and t.ctid = any (array(select t.ctid from {table} t, {using} where {on}{kept} limit {most}))")
+            let chosen = format!("from {table} t, {using} where {on}{kept} limit {most}");
+            if by_size {
+                // The first row goes whatever its size is.
+                let sums = "sum(s.size) over rows_before as sum, row_number() over rows_before as no";
+                let size = shape.size();
+                format!(
+                    " and t.ctid = any (array(select s.ctid from (select s.ctid, {sums} from (select t.ctid, {size} as size \
+                     {chosen}) s window rows_before as (rows unbounded preceding)) s where s.sum <= {MOST_BYTES} or s.no = 1))"
+                )
+            } else {
+                format!(" and t.ctid = any (array(select t.ctid {chosen}))")
+            }
         });
         let some = some.unwrap_or(kept);
         format!(
@@ -281,6 +325,7 @@ impl Move<'_> {
         part: &Part,
         shape: &'s Shape,
         most: Option<u64>,
+        by_size: bool,
     ) -> Result<Batch<'s>, JobError> {
         // The way by an index is right for a batch, whatever old statistics make the planner believe.
         let scan = if part.indexed { "off" } else { "on" };
@@ -288,7 +333,7 @@ impl Move<'_> {
             .execute(&mut *conn)
             .await?;
         let mut batch = Batch::new(shape);
-        stream(conn, &Self::delete(part, shape, most), Batch::fields(shape) + 1, |fields| {
+        stream(conn, &Self::delete(part, shape, most, by_size), Batch::fields(shape) + 1, |fields| {
             let (group, fields) = fields.split_first().ok_or(Received::Unreadable(Unreadable))?;
             batch.push(group.unwrap_or_default(), fields)?;
             Ok(())
@@ -371,18 +416,7 @@ impl Move<'_> {
         let Root { table, oid, leaves, .. } = &self.rule.root;
         let place = self.rule.parts.iter().position(|part| part.oid == *oid).filter(|_| *leaves && !moved.more);
         let left = place.map_or(moved.roots, |place| moved.rows[place]);
-        if left >= moved.roots {
-            return Ok(());
-        }
-        Err(JobError::Refused {
-            fault: Fault::Statement,
-            message: format!(
-                "of {} rows that were to be deleted from {table} a trigger has kept {}; the batch was rolled back and nothing \
-                 was moved",
-                moved.roots,
-                moved.roots - left
-            ),
-        })
+        if left >= moved.roots { Ok(()) } else { Err(kept_by_trigger(table)) }
     }
 
     /// Counts what the transaction has changed in every table, so that a cascade, a trigger or a rule cannot hide.
@@ -420,6 +454,13 @@ impl Move<'_> {
         execute(conn, &["drop table if exists pg_temp.pgupkeep_moved".to_owned(), totals]).await?;
         affect_only(conn, &self.rule.marks).await
     }
+}
+
+fn kept_by_trigger(table: &Qualified) -> JobError {
+    let message = format!(
+        "a trigger of {table} keeps rows that were to be deleted; the batch was rolled back, and nothing of it was moved"
+    );
+    JobError::Refused { fault: Fault::Statement, message }
 }
 
 /// Where the rows of a part that stay are written down.

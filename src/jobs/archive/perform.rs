@@ -83,10 +83,13 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
     for chunk in step.chunks() {
         let mut bounds = Bounds {
             rows: step.is_large().then_some(step.most),
+            by_size: false,
             time: spec.batch_time.0,
             lock_wait: spec.lock_wait.0,
             first: true,
         };
+        // How many rows a batch may grow to again.
+        let mut most = step.most;
         loop {
             if step.follows || totals.last.is_some() {
                 cx.pause(spec.pause_between.0).await?;
@@ -99,19 +102,21 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
             let worked = cx.session.pid;
             match one_batch(&moving, &chunk, bounds, name, cx).await {
                 Ok(moved) => {
-                    let Moved { more, fitting, .. } = moved;
-                    totals.add(moved, bounds.first && fitting.is_none());
+                    let (more, rows, fitting) = (moved.more, moved.total(), moved.fitting);
+                    totals.add(moved, bounds);
                     if let Some(fitting) = fitting {
-                        let rows = (fitting / 2).max(1);
                         tracing::info!(
-                            rows,
-                            "rows are too large to be in memory together; the next batches are smaller"
+                            fitting,
+                            "rows are too large to be in memory together; they are looked at first"
                         );
-                        bounds.rows = Some(rows);
+                        (bounds.rows, bounds.by_size) = (Some(fitting.min(most)), true);
                         continue;
                     }
                     if !more {
                         break;
+                    }
+                    if bounds.by_size {
+                        bounds.rows = Some((rows * 2).clamp(1, most));
                     }
                     bounds.first = false;
                 }
@@ -121,21 +126,19 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
                 {
                     // The server stopped it at `batch_time`, and nothing was moved: less at a time, then.
                     let rows = bounds.rows.unwrap_or(step.most) / 2;
-                    if rows < FEWEST_ROWS {
+                    if rows < FEWEST_ROWS && bounds.by_size {
                         return Err(error);
                     }
                     tracing::info!(rows, batch_time = %spec.batch_time, "a batch took too long; the next ones are smaller");
-                    bounds.rows = Some(rows);
+                    most = rows.max(1);
+                    (bounds.rows, bounds.by_size) = (Some(most), true);
                 }
-                Err(error) if is_locked(&error) => {
-                    let holder = holder_of(rule, cx).await?;
-                    return Ok(totals.locked(holder.as_deref().unwrap_or("somebody who has gone meanwhile"), spec));
-                }
+                Err(error) if is_locked(&error) => return Ok(totals.locked(&holder_of(rule, cx).await?, spec)),
                 Err(error) => return Err(error),
             }
         }
     }
-    let locker = if totals.roots < step.roots { row_locker(cx, rule.root.oid).await? } else { None };
+    let locker = if totals.left(step) > 0 { row_locker(cx, rule.root.oid).await? } else { None };
     Ok(totals.report(step, locker.as_ref()))
 }
 
@@ -163,14 +166,19 @@ fn is_locked(error: &JobError) -> bool {
     matches!(error, JobError::Target(error) if error.sqlstate() == Some("55P03"))
 }
 
-/// Who has locked one of the rule's tables.
-async fn holder_of(rule: &Rule, cx: &mut Context) -> Result<Option<String>, JobError> {
+/// Who has locked one of the rule's tables, or else may have locked rows of one.
+async fn holder_of(rule: &Rule, cx: &mut Context) -> Result<String, JobError> {
     for part in &rule.parts {
         if let Some(holder) = lock_holder(cx, part.oid).await? {
-            return Ok(Some(format!("{}: {holder}", part.table)));
+            return Ok(format!("{}: {holder}", part.table));
         }
     }
-    Ok(None)
+    for part in &rule.parts {
+        if let Some(locker) = row_locker(cx, part.oid).await? {
+            return Ok(format!("{}: perhaps {locker}", part.table));
+        }
+    }
+    Ok("somebody who has gone meanwhile".to_owned())
 }
 
 /// The shape and the place of each part's table, as the archive knows them.
@@ -240,6 +248,10 @@ struct Totals {
     tables: Vec<Qualified>,
     rows: Vec<u64>,
     roots: u64,
+    /// Groups that were split over batches and were not free any more for the rest.
+    split: u64,
+    /// The place of the root's own table, where roots leave.
+    leaving: Option<usize>,
     wal_bytes: i64,
     last: Option<Moved>,
     began: Instant,
@@ -249,19 +261,30 @@ impl Totals {
     fn new(rule: &Rule) -> Self {
         let tables: Vec<Qualified> = rule.parts.iter().map(|part| part.table.clone()).collect();
         let rows = vec![0; tables.len()];
-        Self { tables, rows, roots: 0, wal_bytes: 0, last: None, began: Instant::now() }
+        let leaving = rule.parts.iter().position(|part| part.oid == rule.root.oid).filter(|_| rule.root.leaves);
+        Self { tables, rows, roots: 0, split: 0, leaving, wal_bytes: 0, last: None, began: Instant::now() }
     }
 
     /// Takes a batch in; a chunk's roots are those of its first.
-    fn add(&mut self, moved: Moved, first: bool) {
-        if first {
+    fn add(&mut self, moved: Moved, bounds: Bounds) {
+        if moved.fitting.is_none() && bounds.first {
             self.roots += moved.roots;
+        } else if moved.fitting.is_none() && moved.roots == 0 {
+            self.split += 1;
         }
         for (total, rows) in self.rows.iter_mut().zip(&moved.rows) {
             *total += rows;
         }
         self.wal_bytes += moved.wal_bytes;
         self.last = Some(moved);
+    }
+
+    /// How many roots were not done: not free in the first place, or not any more when the rest of their rows was to move.
+    fn left(&self, step: &MoveStep) -> u64 {
+        match self.leaving {
+            Some(place) => step.roots.max(self.roots).saturating_sub(self.rows[place]),
+            None => step.roots.saturating_sub(self.roots) + self.split,
+        }
     }
 
     /// What is to be said of the last batch, where that was not said yet.
@@ -285,7 +308,7 @@ impl Totals {
     /// What is said when a table was locked for longer than is waited for.
     fn locked(&mut self, holder: &str, spec: &Archive) -> StepReport {
         let reason = format!(
-            "a table was locked for longer than lock_wait ({}): {holder}; the rest was left as it is for the next attempt",
+            "a table or rows were locked for longer than lock_wait ({}): {holder}; the rest was left as it is for the next attempt",
             spec.lock_wait
         );
         let measures = self.unsettled().unwrap_or_default();
@@ -301,15 +324,19 @@ impl Totals {
         if let Some(detail) = measures.detail.as_mut() {
             detail["rows_per_second"] = ((total as f64 / seconds.max(0.001)).round() as i64).into();
         }
-        if self.roots >= step.roots {
+        let (left, all) = (self.left(step), step.roots.max(self.roots));
+        if left == 0 {
             return StepReport::Done(measures);
         }
-        let what = if matches!(step.chunk, Chunk::Groups(_)) { "groups" } else { "rows" };
+        let part = if left > step.roots.saturating_sub(self.roots) {
+            "; rows that had left before are in the archive, and `archive restore` brings them back"
+        } else {
+            ""
+        };
         let reason = format!(
-            "{} of {} {what} were not free to move: they are locked by somebody{locker}, held, or not old enough any more; \
-             they were left as they are for the next attempt",
-            step.roots - self.roots,
-            step.roots
+            "{left} of {all} rows of {} were not free to move: they are locked by somebody{locker}, held, or not old enough \
+             any more; what hangs on them was left as it is for the next attempt{part}",
+            step.rule.root.table.plain()
         );
         StepReport::NotDone { reason, fault: Fault::Locked, measures }
     }

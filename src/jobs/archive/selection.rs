@@ -164,8 +164,8 @@ pub async fn check_names(conn: &mut PgConnection, store: &Store, names: &[String
 
 /// The conditions over a group `g` that one of its roots fulfils a condition over `r`; each may fail by itself.
 ///
-/// Where roots leave, their archived rows know their group, whatever groups are called by now. Where they stay, they are live
-/// or archived by another rule.
+/// Roots that have left know their group, whatever groups are called by now. Others are live: because they stay, or because a
+/// move was interrupted before their turn.
 async fn of_roots(
     conn: &mut PgConnection,
     store: &Store,
@@ -174,21 +174,22 @@ async fn of_roots(
 ) -> Result<Vec<String>, JobError> {
     let Definition { root, group, leaves, .. } = &rule.definition;
     let sources = store.sources(conn, Some(root)).await?;
+    let query = sqlx::query_scalar::<_, bool>("select pg_catalog.to_regclass($1) is not null").bind(root.to_string());
+    let is_live = query.fetch_one(conn).await?;
+    let of_group = |roots: String| format!("g.group_key in (select {group} from {roots} r where (\n{condition}\n))");
     if *leaves {
         let of_shape = |source: &Source| {
             let rows = source.place.rows();
             format!("g.group_id in (select r.pgupkeep_group from {rows} r where (\n{condition}\n))")
         };
-        return Ok(sources.iter().map(of_shape).collect());
+        let live = is_live.then(|| of_group(root.to_string()));
+        return Ok(sources.iter().map(of_shape).chain(live).collect());
     }
-    let query = sqlx::query_scalar::<_, bool>("select pg_catalog.to_regclass($1) is not null").bind(root.to_string());
-    let is_live = query.fetch_one(conn).await?;
-    let roots = match sources.first() {
+    Ok(vec![of_group(match sources.first() {
         Some(source) if !is_live => source.place.shown().to_string(),
         Some(source) => source.place.all().to_string(),
         None => root.to_string(),
-    };
-    Ok(vec![format!("g.group_key in (select {group} from {roots} r where (\n{condition}\n))")])
+    })])
 }
 
 /// The sources that a rule's groups may have rows in.

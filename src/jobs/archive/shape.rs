@@ -152,6 +152,7 @@ struct Row {
     built_in: bool,
     element_built_in: bool,
     has_array: bool,
+    has_binary: bool,
     generated: bool,
     identity: bool,
     nullable: bool,
@@ -178,6 +179,14 @@ impl Shape {
     fn from_rows(part: &Part, rows: Vec<Row>) -> Result<Self, String> {
         if rows.is_empty() {
             return Err(format!("{} is not there any more; nothing was moved", part.table));
+        }
+        if let Some(row) = rows.iter().find(|row| !row.has_binary) {
+            let name = Ident(row.name.clone());
+            return Err(format!(
+                "the column {name} of {} is of type {}, whose values the server does not send in binary form, so that nothing \
+                 could be proven of them; nothing was moved",
+                part.table, row.declared
+            ));
         }
         let columns: Vec<Column> = rows
             .into_iter()
@@ -212,6 +221,20 @@ impl Shape {
         let columns = self.columns.iter().map(|column| format!("t.{}", column.name));
         let texts = self.texts().map(|(_, column)| format!("t.{}::text", column.name));
         columns.chain(texts).collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many bytes a row `t` takes in memory, about and at the least 64: what it is compressed to says nothing of that.
+    ///
+    /// The length of text and bytea is read without their values; others are made text of, as they are when they move.
+    pub fn size(&self) -> String {
+        let is_plain = |of: &str| ["text", "bytea", "character"].iter().any(|known| of.starts_with(known));
+        let each = self.columns.iter().filter(|column| !matches!(column.carrier, Carrier::Whole(_) | Carrier::Double));
+        let each = each.map(|column| match column.carrier {
+            Carrier::Text => format!(" + 2 * coalesce(octet_length(t.{}::text), 0)", column.name),
+            _ if is_plain(&column.declared) => format!(" + coalesce(octet_length(t.{}), 0)", column.name),
+            _ => format!(" + coalesce(octet_length(t.{}::text), 0)", column.name),
+        });
+        format!("64::bigint{}", each.collect::<String>())
     }
 
     /// The columns that are carried as text, with their places.

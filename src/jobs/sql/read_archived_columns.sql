@@ -22,6 +22,7 @@ select a.attname::text as name,
        coalesce(e.typnamespace = 'pg_catalog'::regnamespace and e.typname !~ '^reg' and e.typtype in ('b', 'r', 'm'), false)
            as element_built_in,
        t.typarray <> 0 as has_array,
+       t.typsend <> 0 and coalesce(e.typsend <> 0, true) as has_binary,
        a.attgenerated <> '' as generated,
        a.attidentity <> '' as identity,
        not a.attnotnull as nullable

@@ -11,6 +11,7 @@ mod presets;
 mod readers;
 mod rows;
 mod scopes;
+mod split;
 
 use serde_json::{Value, json};
 
