@@ -102,6 +102,8 @@ pub struct ServerFacts {
     pub sees_all: bool,
     /// Whether it is a member of `pg_read_all_data`.
     pub reads_all: bool,
+    /// Whether it may read the hashes of passwords.
+    pub reads_hashes: bool,
     /// Whether it may create a schema in the database.
     pub may_create: bool,
     /// Whether we may make temporary tables in the database.

@@ -176,13 +176,15 @@ fn judge_reading(spec: &JobSpec, facts: &Facts, probed: &Probed) -> Vec<Finding>
         };
         findings.push(Finding::new(Level::Ok, Check::Rights, found).of_job(name));
     }
-    if !server.is_superuser {
+    if !server.reads_hashes {
         let found = format!("the role {role} may not read the hashes of passwords");
         findings.push(
             Finding::new(Level::Note, Check::Rights, found)
                 .because(format!(
                     "the backups of {name} hold the roles without them: set passwords anew after a restore"
                 ))
+                .remedy("grant it, as a superuser, if they shall be in the backups")
+                .sql(format!("GRANT pg_read_all_data TO {role};"))
                 .of_job(name),
         );
     }

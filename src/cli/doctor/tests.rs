@@ -31,6 +31,7 @@ fn healthy() -> Facts {
         is_superuser: false,
         sees_all: true,
         reads_all: false,
+        reads_hashes: false,
         may_create: true,
         may_use_temporary: true,
         autovacuum: true,
@@ -116,15 +117,16 @@ fn a_dump_needs_every_database_and_all_that_is_in_them() {
         assert_eq!(told, expected, "{findings:#?}");
     };
     let connect = (Error, "GRANT CONNECT ON DATABASE \"we\"\"ird\" TO \"upkeep\";");
+    let hashes = (Note, "GRANT pg_read_all_data TO \"upkeep\";");
     let read = "GRANT pg_read_all_data TO \"upkeep\";\nALTER ROLE \"upkeep\" BYPASSRLS;";
     let both = vec![closed("\"public\".\"t\"", "right"), closed("\"public\".\"u\"", "row_security")];
-    check(Result::Ok(both), &facts, &[(Error, read), connect, (Note, "")]);
-    check(Result::Ok(vec![closed("3 large objects", "large_objects")]), &facts, &[(Error, ""), connect, (Note, "")]);
-    check(Err("gone".to_owned()), &facts, &[(Error, ""), connect, (Note, "")]);
-    check(Result::Ok(Vec::new()), &facts, &[connect, (Note, "")]);
+    check(Result::Ok(both), &facts, &[(Error, read), connect, hashes]);
+    check(Result::Ok(vec![closed("3 large objects", "large_objects")]), &facts, &[(Error, ""), connect, hashes]);
+    check(Err("gone".to_owned()), &facts, &[(Error, ""), connect, hashes]);
+    check(Result::Ok(Vec::new()), &facts, &[connect, hashes]);
     let open = Facts { databases: vec![database("app", true)], ..facts.clone() };
-    check(Result::Ok(Vec::new()), &open, &[(Ok, ""), (Note, "")]);
-    let superuser = Facts { server: ServerFacts { is_superuser: true, ..facts.server.clone() }, ..open };
+    check(Result::Ok(Vec::new()), &open, &[(Ok, ""), hashes]);
+    let superuser = Facts { server: ServerFacts { is_superuser: true, reads_hashes: true, ..facts.server.clone() }, ..open };
     check(Result::Ok(Vec::new()), &superuser, &[(Ok, "")]);
 
     let (probed, jobs) = (Probed::default(), vec![&backup]);
