@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::finding::{Check, Finding, Level};
 use super::probe::{Moves, Probed};
-use super::server::list;
+use super::server::{list, literal};
 use crate::jobs::JobSpec;
 use crate::jobs::archive::rule::Use;
 use crate::jobs::backup::is_of_the_provider;
@@ -192,6 +192,7 @@ fn judge_reading(spec: &JobSpec, facts: &Facts, probed: &Probed) -> Vec<Finding>
 }
 
 fn judge_closed(spec: &JobSpec, database: &str, closed: &[Closed], role: &Ident) -> Option<Finding> {
+    let closed: Vec<&Closed> = closed.iter().filter(|closed| closed.to_us).collect();
     if closed.is_empty() {
         return None;
     }
@@ -210,7 +211,8 @@ fn judge_closed(spec: &JobSpec, database: &str, closed: &[Closed], role: &Ident)
         spec.name
     );
     let remedy = if of("large_objects") > 0 {
-        "grant it, as a superuser, and large objects by their owner, or back up as their owner or a superuser"
+        grants.push(large_objects(role));
+        "grant it in that database by psql, as a superuser, and again what is new of large objects, or back up as a superuser"
     } else {
         "grant it, as a superuser, or leave the database out by `exclude:`"
     };
@@ -219,6 +221,14 @@ fn judge_closed(spec: &JobSpec, database: &str, closed: &[Closed], role: &Ident)
         .remedy(remedy)
         .sql(grants.join("\n"));
     Some(finding.of_job(&spec.name))
+}
+
+/// What lets a role read the large objects that there are now, for psql: no role reads all of them but a superuser.
+pub(super) fn large_objects(role: &Ident) -> String {
+    format!(
+        "SELECT format('GRANT SELECT ON LARGE OBJECT %s TO %I', oid, {}) FROM pg_catalog.pg_largeobject_metadata \\gexec",
+        literal(&role.0)
+    )
 }
 
 fn judge_connect(databases: &[&Database], spec: &JobSpec, role: &Ident) -> Option<Finding> {
