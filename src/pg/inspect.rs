@@ -102,6 +102,8 @@ pub struct ServerFacts {
     pub sees_all: bool,
     /// Whether it is a member of `pg_read_all_data`.
     pub reads_all: bool,
+    /// Whether it may read the hashes of passwords.
+    pub reads_hashes: bool,
     /// Whether it may create a schema in the database.
     pub may_create: bool,
     /// Whether we may make temporary tables in the database.
@@ -185,13 +187,15 @@ pub struct Database {
     pub open_to_all: bool,
 }
 
-/// Something of a database that a dump of it would fail at.
+/// Something of a database that a dump of it would fail at, by our role or by one that owns nothing.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Closed {
     /// Its name as SQL writes it.
     pub name: String,
-    /// What keeps us from reading it: `right`, `row_security` or `large_objects`.
+    /// What keeps one from reading it: `right`, `row_security` or `large_objects`.
     pub by: String,
+    /// Whether it is our role that it is closed to.
+    pub to_us: bool,
 }
 
 /// Somebody who keeps dead rows or WAL from being removed.
@@ -263,7 +267,7 @@ pub async fn inspect(
     Ok(Seen::Server(Box::new(facts)))
 }
 
-/// What of a database of the server a dump would fail at, those first that are named here; at most a hundred of them.
+/// What of a database of the server a dump would fail at, what is closed to us first; at most a hundred tables.
 ///
 /// # Errors
 /// When the database cannot be reached or does not answer.

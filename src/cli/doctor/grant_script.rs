@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::probe::{Moves, Probed, with_inner};
-use super::rights::{Grants, Need, Work, aftercare, dumped, grants, needs};
+use super::rights::{Grants, Need, Work, aftercare, dumped, grants, large_objects, needs};
 use super::server::literal;
 use crate::jobs::JobSpec;
 use crate::jobs::archive::rule::Use;
@@ -105,6 +105,7 @@ fn of_job(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
                         format!("GRANT CONNECT ON DATABASE {} TO {role};", Ident(database.name.clone()))
                     }),
                 );
+                lines.extend(of_dumps(job, place, role));
             }
             Need::Move => lines.extend(of_archive(job, place, role)),
             Need::Unknowable => {
@@ -112,6 +113,27 @@ fn of_job(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
             }
             // What it puts back it, or another job, has moved.
             Need::PutBack | Need::Ledger => {}
+        }
+    }
+    lines
+}
+
+/// What no right to read lets one dump: rows behind policies, and large objects.
+fn of_dumps(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
+    let mut lines = Vec::new();
+    for database in dumped(job, place.facts) {
+        let Some(Ok(closed)) = place.probed.closed.get(&database.name) else { continue };
+        let has = |by: &str| closed.iter().any(|closed| closed.by == by);
+        if has("row_security") {
+            lines.push(format!("ALTER ROLE {role} BYPASSRLS;"));
+        }
+        if has("large_objects") {
+            lines.push(remark(&format!(
+                "{} holds large objects, which are read by their owners only: for those that there are now send in that \
+                 database what follows, or back up as a superuser.",
+                Ident(database.name.clone())
+            )));
+            lines.push(remark(&large_objects(role)));
         }
     }
     lines

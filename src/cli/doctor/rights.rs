@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::finding::{Check, Finding, Level};
 use super::probe::{Moves, Probed};
-use super::server::list;
+use super::server::{list, literal};
 use crate::jobs::JobSpec;
 use crate::jobs::archive::rule::Use;
 use crate::jobs::backup::is_of_the_provider;
@@ -176,13 +176,15 @@ fn judge_reading(spec: &JobSpec, facts: &Facts, probed: &Probed) -> Vec<Finding>
         };
         findings.push(Finding::new(Level::Ok, Check::Rights, found).of_job(name));
     }
-    if !server.is_superuser {
+    if !server.reads_hashes {
         let found = format!("the role {role} may not read the hashes of passwords");
         findings.push(
             Finding::new(Level::Note, Check::Rights, found)
                 .because(format!(
                     "the backups of {name} hold the roles without them: set passwords anew after a restore"
                 ))
+                .remedy("grant it, as a superuser, if they shall be in the backups")
+                .sql(format!("GRANT pg_read_all_data TO {role};"))
                 .of_job(name),
         );
     }
@@ -190,6 +192,7 @@ fn judge_reading(spec: &JobSpec, facts: &Facts, probed: &Probed) -> Vec<Finding>
 }
 
 fn judge_closed(spec: &JobSpec, database: &str, closed: &[Closed], role: &Ident) -> Option<Finding> {
+    let closed: Vec<&Closed> = closed.iter().filter(|closed| closed.to_us).collect();
     if closed.is_empty() {
         return None;
     }
@@ -208,7 +211,8 @@ fn judge_closed(spec: &JobSpec, database: &str, closed: &[Closed], role: &Ident)
         spec.name
     );
     let remedy = if of("large_objects") > 0 {
-        "grant it, as a superuser, and large objects by their owner, or back up as their owner or a superuser"
+        grants.push(large_objects(role));
+        "grant it in that database by psql, as a superuser, and again what is new of large objects, or back up as a superuser"
     } else {
         "grant it, as a superuser, or leave the database out by `exclude:`"
     };
@@ -217,6 +221,14 @@ fn judge_closed(spec: &JobSpec, database: &str, closed: &[Closed], role: &Ident)
         .remedy(remedy)
         .sql(grants.join("\n"));
     Some(finding.of_job(&spec.name))
+}
+
+/// What lets a role read the large objects that there are now, for psql: no role reads all of them but a superuser.
+pub(super) fn large_objects(role: &Ident) -> String {
+    format!(
+        "SELECT format('GRANT SELECT ON LARGE OBJECT %s TO %I', oid, {}) FROM pg_catalog.pg_largeobject_metadata \\gexec",
+        literal(&role.0)
+    )
 }
 
 fn judge_connect(databases: &[&Database], spec: &JobSpec, role: &Ident) -> Option<Finding> {

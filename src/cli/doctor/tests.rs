@@ -31,6 +31,7 @@ fn healthy() -> Facts {
         is_superuser: false,
         sees_all: true,
         reads_all: false,
+        reads_hashes: false,
         may_create: true,
         may_use_temporary: true,
         autovacuum: true,
@@ -108,7 +109,7 @@ fn a_dump_needs_every_database_and_all_that_is_in_them() {
     let names = [("app", true), ("we\"ird", false), ("scratch_1", false), ("rdsadmin", false)];
     let facts = with(|facts| facts.databases = names.map(|(name, permitted)| database(name, permitted)).to_vec());
     let backup = job("backup", json!({ "exclude": ["scratch_*"] }), Vec::new());
-    let closed = |name: &str, by: &str| Closed { name: name.to_owned(), by: by.to_owned() };
+    let closed = |name: &str, by: &str| Closed { name: name.to_owned(), by: by.to_owned(), to_us: true };
     let check = |found: Result<Vec<Closed>, String>, facts: &Facts, expected: &[(Level, &str)]| {
         let probed = Probed { closed: [("app".to_owned(), found)].into(), ..Probed::default() };
         let findings = judge_job(&backup, facts, &probed);
@@ -116,22 +117,30 @@ fn a_dump_needs_every_database_and_all_that_is_in_them() {
         assert_eq!(told, expected, "{findings:#?}");
     };
     let connect = (Error, "GRANT CONNECT ON DATABASE \"we\"\"ird\" TO \"upkeep\";");
+    let hashes = (Note, "GRANT pg_read_all_data TO \"upkeep\";");
     let read = "GRANT pg_read_all_data TO \"upkeep\";\nALTER ROLE \"upkeep\" BYPASSRLS;";
     let both = vec![closed("\"public\".\"t\"", "right"), closed("\"public\".\"u\"", "row_security")];
-    check(Result::Ok(both), &facts, &[(Error, read), connect, (Note, "")]);
-    check(Result::Ok(vec![closed("3 large objects", "large_objects")]), &facts, &[(Error, ""), connect, (Note, "")]);
-    check(Err("gone".to_owned()), &facts, &[(Error, ""), connect, (Note, "")]);
-    check(Result::Ok(Vec::new()), &facts, &[connect, (Note, "")]);
+    check(Result::Ok(both), &facts, &[(Error, read), connect, hashes]);
+    let objects = "SELECT format('GRANT SELECT ON LARGE OBJECT %s TO %I', oid, 'upkeep') FROM pg_catalog.pg_largeobject_metadata \\gexec";
+    check(Result::Ok(vec![closed("3 large objects", "large_objects")]), &facts, &[(Error, objects), connect, hashes]);
+    let to_others = |name: &str, by: &str| Closed { to_us: false, ..closed(name, by) };
+    let others = || vec![to_others("\"public\".\"u\"", "row_security"), to_others("1 large object", "large_objects")];
+    check(Result::Ok(others()), &facts, &[connect, hashes]);
+    check(Err("gone".to_owned()), &facts, &[(Error, ""), connect, hashes]);
+    check(Result::Ok(Vec::new()), &facts, &[connect, hashes]);
     let open = Facts { databases: vec![database("app", true)], ..facts.clone() };
-    check(Result::Ok(Vec::new()), &open, &[(Ok, ""), (Note, "")]);
-    let superuser = Facts { server: ServerFacts { is_superuser: true, ..facts.server.clone() }, ..open };
+    check(Result::Ok(Vec::new()), &open, &[(Ok, ""), hashes]);
+    let superuser = Facts { server: ServerFacts { is_superuser: true, reads_hashes: true, ..facts.server.clone() }, ..open };
     check(Result::Ok(Vec::new()), &superuser, &[(Ok, "")]);
 
-    let (probed, jobs) = (Probed::default(), vec![&backup]);
+    let probed = Probed { closed: [("app".to_owned(), Result::Ok(others()))].into(), ..Probed::default() };
+    let jobs = vec![&backup];
     let place = Place { name: "app".to_owned(), facts: &facts, probed: &probed, jobs, ledger: Ledger::Elsewhere };
     let script = script(&[place]);
     assert!(script.contains("GRANT CONNECT ON DATABASE \"we\"\"ird\" TO \"pgupkeep\";"), "{script}");
     assert!(!script.contains("scratch_1"), "{script}");
+    assert!(script.contains("\nALTER ROLE \"pgupkeep\" BYPASSRLS;\n-- \"app\" holds large objects"), "{script}");
+    assert!(script.contains(r"-- SELECT format('GRANT SELECT ON LARGE OBJECT %s TO %I', oid, 'pgupkeep')"), "{script}");
 }
 
 #[test]
