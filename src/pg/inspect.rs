@@ -279,6 +279,30 @@ pub async fn closed_to_dumps(connection: &Connection, database: &str) -> Result<
     Ok(closed)
 }
 
+/// Whose objects are handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Those of owners that we are no member of.
+    Others,
+    /// Those of everybody else than the role.
+    NotTheRoles,
+}
+
+/// The statements that hand an archive's two schemas, with all that is in them, over to a role.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn hand_over(
+    conn: &mut PgConnection,
+    schemas: (&str, &str),
+    role: &str,
+    whose: Whose,
+) -> Result<Vec<String>, PgError> {
+    let query = sqlx::query_scalar(include_str!("sql/inspect_archive.sql"));
+    let query = query.bind(schemas.0).bind(schemas.1).bind(role).bind(whose == Whose::Others);
+    within(CATALOGUE_LIMIT, query.fetch_all(conn)).await
+}
+
 /// Whether the login failed because a pooler does not know the settings that we ask for.
 fn is_poolers_refusal(code: &str, message: &str) -> bool {
     code.starts_with("08") && message.contains("unsupported startup parameter")

@@ -239,6 +239,51 @@ async fn the_script_makes_a_role_that_may_do_the_jobs_and_no_more_on_every_major
 }
 
 #[tokio::test]
+async fn the_script_hands_over_the_archive_that_another_role_has_made_on_every_major() {
+    for major in majors("doctor") {
+        let cluster = Cluster::start(&major, SOUND).await;
+        let database = cluster.create_database().await;
+        let tables = "create role app login; create table t (id int primary key, at timestamptz);
+            create table c (id int primary key, t int references t); create index c_t on c (t);
+            insert into t select i, '2001-01-01' from generate_series(1, 50) i; insert into c select i, i from generate_series(1, 50) i;
+            alter table t owner to app; alter table c owner to app";
+        cluster.execute(&database, tables).await;
+        let config = ConfigFile::new(
+            r#"
+version: 1
+targets: { main: { url: "env:DATABASE_URL" } }
+jobs:
+  arc: { kind: archive, with: { table: public.t, age: at, older_than: 90days } }
+  rei: { kind: reindex, with: { include: [c_t], always: true } }
+"#,
+        );
+        let url = cluster.url(&database);
+        let say =
+            async |url: &str, arguments: &[&str]| pgupkeep(&config.path(), arguments, &[("DATABASE_URL", url)]).await;
+        assert_eq!(say(&url, &["run", "arc", "--local"]).await.code, Some(0), "{major:?}");
+        cluster.execute(&database, "insert into t values (51, '2001-01-01')").await;
+        cluster.execute(&database, "create role pgupkeep login").await;
+        let ours = url.replace("postgres@", "pgupkeep@");
+        let said = say(&ours, &["doctor", "--json"]).await;
+        let told = said.json()["findings"].to_string();
+        assert!(told.contains("is not the role \\\"pgupkeep\\\"'s own"), "{told}");
+        let script = say(&url, &["doctor", "--grant-script"]).await;
+        let file = config.folder().join("role.sql");
+        fs::write(&file, &script.stdout).unwrap();
+        let file = file.to_str().unwrap();
+        cluster.run_client("psql", &["-X", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f", file]).await;
+        for arguments in [["run", "arc", "--local"].as_slice(), &["run", "rei", "--local"], &["archive", "verify"]] {
+            let said = say(&ours, arguments).await;
+            assert_eq!(said.code, Some(0), "{major:?} {arguments:?}: {said:?}\n{}", script.stdout);
+        }
+        let said = say(&ours, &["archive", "restore", "--where", "true"]).await;
+        assert_eq!(said.code, Some(0), "{major:?}: {said:?}\n{}", script.stdout);
+        let said = say(&ours, &["doctor", "--json"]).await;
+        assert_eq!(said.code, Some(0), "{major:?}: {said:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_role_lacks_is_told_with_the_grant_that_helps_on_every_major() {
     for major in majors("doctor") {
         let cluster = Cluster::start(&major, SOUND).await;

@@ -143,8 +143,9 @@ fn of_dumps(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
 fn of_archive(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
     let database = Ident(place.facts.server.database.clone());
     let mut lines = vec![format!("GRANT CREATE, TEMPORARY ON DATABASE {database} TO {role};")];
-    match place.probed.archives.get(&job.name) {
-        Some(Ok(moves)) => {
+    let Some(known) = place.probed.archives.get(&job.name) else { return lines };
+    match &known.moves {
+        Ok(moves) => {
             match &moves.application {
                 Some(schema) => lines.extend([
                     format!("GRANT USAGE ON SCHEMA {schema} TO {role};"),
@@ -155,10 +156,14 @@ fn of_archive(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
             let after = aftercare(job, moves, place.facts);
             lines.extend(after.iter().flat_map(|(work, tables)| of_work(*work, tables, false, place, role)));
         }
-        Some(Err(refusal)) => {
+        Err(refusal) => {
             lines.push(remark(&format!("What else the job {} needs could not be found out: {refusal}", job.name)));
         }
-        None => {}
+    }
+    if !known.handover.is_empty() {
+        lines
+            .push("-- The archive is there already, and is handed over, so that rows can move and go back.".to_owned());
+        lines.extend(known.handover.iter().cloned());
     }
     lines
 }

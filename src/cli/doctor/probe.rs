@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use sqlx::PgConnection;
+
+use super::grant_script::ROLE;
 use super::rights::dumped;
 use crate::config::Connection;
 use crate::jobs::JobSpec;
@@ -12,16 +15,27 @@ use crate::jobs::archive::store::Store;
 use crate::jobs::context::JobError;
 use crate::names::JobName;
 use crate::pg::connect::{Purpose, connect};
-use crate::pg::inspect::{Closed, Facts, closed_to_dumps};
+use crate::pg::inspect::{Closed, Facts, Whose, closed_to_dumps, hand_over};
 use crate::pg::statement::{Ident, Qualified};
 
 /// What was found; an error is told in words.
 #[derive(Debug, Default)]
 pub(super) struct Probed {
-    /// What each archival would use, or why it would refuse.
-    pub(super) archives: BTreeMap<JobName, Result<Moves, String>>,
+    /// What is known of each archival.
+    pub(super) archives: BTreeMap<JobName, Archival>,
     /// What a dump would fail at, by the name of the database.
     pub(super) closed: BTreeMap<String, Result<Vec<Closed>, String>>,
+}
+
+/// What is known of an archival.
+#[derive(Debug)]
+pub(super) struct Archival {
+    /// What it would use, or why it would refuse.
+    pub(super) moves: Result<Moves, String>,
+    /// The statements that hand an archive over to us that others have made.
+    pub(super) foreign: Vec<String>,
+    /// The same to the role of the script.
+    pub(super) handover: Vec<String>,
 }
 
 /// What an archival uses.
@@ -45,7 +59,7 @@ pub(super) async fn probe(jobs: &[&JobSpec], connection: &Connection, facts: &Fa
     let mut probed = Probed::default();
     for job in jobs.iter().flat_map(|job| with_inner(job)) {
         if job.kind == "archive" && !probed.archives.contains_key(&job.name) {
-            probed.archives.insert(job.name.clone(), moves_of(job, connection).await);
+            probed.archives.insert(job.name.clone(), archival_of(job, connection, &facts.server.role).await);
         }
         if job.kind == "backup" {
             for database in dumped(job, facts).filter(|database| database.permitted) {
@@ -59,15 +73,25 @@ pub(super) async fn probe(jobs: &[&JobSpec], connection: &Connection, facts: &Fa
     probed
 }
 
-async fn moves_of(job: &JobSpec, connection: &Connection) -> Result<Moves, String> {
-    let spec: Archive = serde_json::from_value(job.with.clone()).map_err(|error| error.to_string())?;
-    let conn = connect(connection, "pgupkeep/doctor", Purpose::Short).await;
-    let mut conn = conn.map_err(|error| error.to_string())?;
+async fn archival_of(job: &JobSpec, connection: &Connection, role: &str) -> Archival {
     let look = async {
-        let rule = resolve(&spec, &mut conn).await?;
-        let is_made = Store::new(&spec.schema).exists(&mut conn).await?;
-        let application = spec.preset.is_some().then(|| rule.root.table.schema.clone());
-        Ok::<_, JobError>(Moves { uses: rule.uses, application, is_made })
+        let spec: Archive = serde_json::from_value(job.with.clone()).map_err(|error| error.to_string())?;
+        let conn = connect(connection, "pgupkeep/doctor", Purpose::Short).await;
+        let mut conn = conn.map_err(|error| error.to_string())?;
+        let store = Store::new(&spec.schema);
+        let schemas = (store.schema.0.as_str(), store.store.0.as_str());
+        let foreign = hand_over(&mut conn, schemas, role, Whose::Others).await.map_err(|error| error.to_string())?;
+        let handover =
+            hand_over(&mut conn, schemas, ROLE, Whose::NotTheRoles).await.map_err(|error| error.to_string())?;
+        let moves = moves_of(&spec, &store, &mut conn).await.map_err(|error| error.to_string());
+        Ok::<_, String>(Archival { moves, foreign, handover })
     };
-    look.await.map_err(|error| error.to_string())
+    look.await.unwrap_or_else(|error| Archival { moves: Err(error), foreign: Vec::new(), handover: Vec::new() })
+}
+
+async fn moves_of(spec: &Archive, store: &Store, conn: &mut PgConnection) -> Result<Moves, JobError> {
+    let rule = resolve(spec, conn).await?;
+    let is_made = store.exists(conn).await?;
+    let application = spec.preset.is_some().then(|| rule.root.table.schema.clone());
+    Ok(Moves { uses: rule.uses, application, is_made })
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::finding::{Check, Finding, Level};
-use super::probe::{Moves, Probed};
+use super::probe::{Archival, Moves, Probed};
 use super::server::{list, literal};
 use crate::jobs::JobSpec;
 use crate::jobs::archive::rule::Use;
@@ -254,7 +254,20 @@ fn judge_connect(databases: &[&Database], spec: &JobSpec, role: &Ident) -> Optio
 fn judge_move(spec: &JobSpec, facts: &Facts, probed: &Probed) -> Vec<Finding> {
     let (name, server) = (&spec.name, &facts.server);
     let mut findings = Vec::new();
-    match probed.archives.get(name) {
+    let known = probed.archives.get(name);
+    if let Some(Archival { foreign, .. }) = known.filter(|known| !known.foreign.is_empty()) {
+        let role = Ident(server.role.clone());
+        let found = format!("the archive that the job {name} would go on with is not the role {role}'s own");
+        return vec![
+            Finding::new(Level::Error, Check::Rights, found)
+                .because("it could write no row to it, and give none back")
+                .remedy("hand it over, as its owner or a superuser, or let its owner do the work")
+                .sql(foreign.join("\n"))
+                .of_job(name),
+        ];
+    }
+    let moves = known.map(|known| &known.moves);
+    match moves {
         None => findings.push(unknown("the tables that it moves rows out of", spec)),
         Some(Err(refusal)) => findings.push(
             Finding::new(Level::Error, Check::Rights, format!("the job {name} would refuse: {refusal}"))
@@ -270,7 +283,7 @@ fn judge_move(spec: &JobSpec, facts: &Facts, probed: &Probed) -> Vec<Finding> {
         }
     }
     let (role, database) = (Ident(server.role.clone()), Ident(server.database.clone()));
-    let is_made = matches!(probed.archives.get(name), Some(Ok(moves)) if moves.is_made);
+    let is_made = matches!(moves, Some(Ok(moves)) if moves.is_made);
     let needed = [(server.may_create || is_made, "CREATE"), (server.may_use_temporary, "TEMPORARY")];
     let missing: Vec<&str> = needed.iter().filter(|(given, _)| !given).map(|(_, name)| *name).collect();
     if !missing.is_empty() {

@@ -7,7 +7,7 @@ use super::clocks::{judge_clock, judge_clocks, judge_zone, moments};
 use super::finding::Level::{Error, Note, Ok, Warning};
 use super::finding::{Check, Finding, Level};
 use super::grant_script::{Ledger, Place, script};
-use super::probe::{Moves, Probed};
+use super::probe::{Archival, Moves, Probed};
 use super::rights::{judge_job, judge_ledger_rights, needs};
 use super::server::{judge_pooler, judge_server, literal};
 use super::{exit_of, judge_daemons};
@@ -130,7 +130,8 @@ fn a_dump_needs_every_database_and_all_that_is_in_them() {
     check(Result::Ok(Vec::new()), &facts, &[connect, hashes]);
     let open = Facts { databases: vec![database("app", true)], ..facts.clone() };
     check(Result::Ok(Vec::new()), &open, &[(Ok, ""), hashes]);
-    let superuser = Facts { server: ServerFacts { is_superuser: true, reads_hashes: true, ..facts.server.clone() }, ..open };
+    let superuser =
+        Facts { server: ServerFacts { is_superuser: true, reads_hashes: true, ..facts.server.clone() }, ..open };
     check(Result::Ok(Vec::new()), &superuser, &[(Ok, "")]);
 
     let probed = Probed { closed: [("app".to_owned(), Result::Ok(others()))].into(), ..Probed::default() };
@@ -152,7 +153,9 @@ fn an_archival_of_one_table_is_granted_what_it_uses() {
     });
     let uses = vec![(Qualified::new("s.x", "t\"1"), Use::Moves), (Qualified::new("other", "refers"), Use::Reads)];
     let moves = Moves { uses, application: None, is_made: false };
-    let probed = Probed { archives: [(archive.name.clone(), Result::Ok(moves))].into(), ..Probed::default() };
+    let handover = vec!["ALTER SCHEMA archive OWNER TO pgupkeep;".to_owned()];
+    let known = Archival { moves: Result::Ok(moves), foreign: Vec::new(), handover };
+    let probed = Probed { archives: [(archive.name.clone(), known)].into(), ..Probed::default() };
     let findings = judge_job(&archive, &facts, &probed);
     let told: Vec<(Level, &str)> = findings.iter().map(|finding| (finding.level, finding.sql.as_str())).collect();
     assert_eq!(told, [(Ok, ""), (Error, "GRANT MAINTAIN ON TABLE \"s.x\".\"t\"\"1\" TO \"upkeep\";")]);
@@ -170,18 +173,26 @@ fn an_archival_of_one_table_is_granted_what_it_uses() {
             "GRANT MAINTAIN ON TABLE \"s.x\".\"t\"\"1\" TO \"pgupkeep\";",
         ]
     );
+    assert!(script.contains("ALTER SCHEMA archive OWNER TO pgupkeep;"), "{script}");
 }
 
 #[test]
 fn an_archival_that_would_refuse_is_an_error_with_its_words() {
     let archive = job("archive", json!({ "table": "t", "age": "at" }), Vec::new());
     let refused = Err("rights are missing on public.t: GRANT SELECT ON ..".to_owned());
-    let probed = Probed { archives: [(archive.name.clone(), refused)].into(), ..Probed::default() };
+    let known = Archival { moves: refused, foreign: Vec::new(), handover: Vec::new() };
+    let mut probed = Probed { archives: [(archive.name.clone(), known)].into(), ..Probed::default() };
     let facts = with(|facts| (facts.server.may_create, facts.server.may_use_temporary) = (false, false));
     let findings = judge_job(&archive, &facts, &probed);
     assert!(findings.iter().all(|finding| finding.level == Error), "{findings:#?}");
     assert!(findings[0].found.ends_with("rights are missing on public.t: GRANT SELECT ON .."), "{findings:#?}");
     assert_eq!(findings[1].sql, "GRANT CREATE, TEMPORARY ON DATABASE \"app\" TO \"upkeep\";");
+
+    let others = "ALTER SCHEMA archive OWNER TO upkeep;";
+    probed.archives.values_mut().for_each(|known| known.foreign = vec![others.to_owned()]);
+    let findings = judge_job(&archive, &facts, &probed);
+    let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+    assert_eq!((finding.level, finding.sql.as_str()), (Error, others));
 }
 
 #[test]

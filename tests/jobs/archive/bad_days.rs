@@ -51,7 +51,10 @@ async fn a_row_that_somebody_holds_is_left_for_the_next_time() {
     sqlx::raw_sql("begin; select * from t where id in (5, 6) for key share").execute(&mut holder).await.unwrap();
     let went = place.run(&events(json!({}))).await;
     let told = went.finish.problems.join("; ");
-    assert!(told.contains("2 of 700 rows of public.t were not free to move") && told.contains("holds RowShareLock"), "{told}");
+    assert!(
+        told.contains("2 of 700 rows of public.t were not free to move") && told.contains("holds RowShareLock"),
+        "{told}"
+    );
     assert_eq!(place.ask("select string_agg(id::text, ',' order by id) from t where id < 100").await, "5,6");
     assert_whole(&place).await;
     sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
