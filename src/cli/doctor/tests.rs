@@ -130,7 +130,8 @@ fn a_dump_needs_every_database_and_all_that_is_in_them() {
     check(Result::Ok(Vec::new()), &facts, &[connect, hashes]);
     let open = Facts { databases: vec![database("app", true)], ..facts.clone() };
     check(Result::Ok(Vec::new()), &open, &[(Ok, ""), hashes]);
-    let superuser = Facts { server: ServerFacts { is_superuser: true, reads_hashes: true, ..facts.server.clone() }, ..open };
+    let superuser =
+        Facts { server: ServerFacts { is_superuser: true, reads_hashes: true, ..facts.server.clone() }, ..open };
     check(Result::Ok(Vec::new()), &superuser, &[(Ok, "")]);
 
     let probed = Probed { closed: [("app".to_owned(), Result::Ok(others()))].into(), ..Probed::default() };
@@ -487,4 +488,15 @@ fn the_script_quotes_whatever_it_names_and_breaks_no_comment() {
 fn a_literal_stays_one_whatever_is_in_it() {
     assert_eq!(literal("it's"), "'it''s'");
     assert_eq!(literal(r"a\'b"), r"E'a\\''b'");
+}
+
+#[test]
+fn every_check_is_documented() {
+    let source = include_str!("finding.rs").split_once("impl Check {").expect("the words of checks").1;
+    let words: Vec<&str> =
+        source.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split('"').nth(1)).collect();
+    let schema = schemars::schema_for!(crate::cli::json::Finding);
+    let told = schema.as_value()["properties"]["check"]["description"].as_str().expect("a description");
+    let told: Vec<&str> = told.split('`').skip(1).step_by(2).collect();
+    assert_eq!(told, words);
 }
