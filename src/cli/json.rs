@@ -591,7 +591,8 @@ pub struct Diagnosis {
 pub struct Finding {
     /// `ok`, `note`, `warning` or `error`.
     pub level: String,
-    /// `reach`, `version`, `pooler`, `clock`, `time_zone`, `rights`, `settings`, `holders`, `age`, `ledger` or `daemons`.
+    /// `reach`, `version`, `pooler`, `clock`, `time_zone`, `rights`, `tools`, `repository`, `disk`, `settings`, `holders`,
+    /// `age`, `ledger` or `daemons`.
     pub check: String,
     /// The target; null for a control database that is none.
     pub target: Option<String>,

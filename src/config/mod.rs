@@ -108,11 +108,18 @@ impl Connection {
         self.place() == other.place()
     }
 
-    /// The URL without credentials.
+    /// The URL without credentials, spelled in the one way that is compared.
     fn place(&self) -> Option<url::Url> {
         let mut url = crate::pg::connect::parse_url(self.url.expose()).ok()?;
         // A URL that cannot hold credentials has none to compare.
         let _kept = (url.set_username(""), url.set_password(None));
+        let is_here = url.host_str().is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host));
+        if is_here && url.set_host(Some("localhost")).is_err() || url.set_scheme("postgres").is_err() {
+            return None;
+        }
+        if url.host_str().is_some() && url.port().is_none() && url.set_port(Some(5432)).is_err() {
+            return None;
+        }
         Some(url)
     }
 }

@@ -395,6 +395,21 @@ fn two_targets_that_are_one_database_are_warned_about() {
 }
 
 #[test]
+fn one_place_is_the_same_however_it_is_spelled() {
+    let check = |one: &str, other: &str, expected: bool| {
+        let at = |url: &str| Connection { url: Secret::new(url), password: None };
+        assert_eq!(at(one).is_same_database(&at(other)), expected, "{one} {other}");
+    };
+    check("postgres://u@localhost/x", "postgresql://127.0.0.1:5432/x", true);
+    check("postgres://u:p@[::1]/x", "postgres://localhost:5432/x", true);
+    check("postgres://h/x", "postgres://h:5432/x", true);
+    check("postgres://u@/x", "postgres://localhost/x", true);
+    check("postgres://h/x", "postgres://h:5433/x", false);
+    check("postgres://localhost/x", "postgres://h/x", false);
+    check("postgres:///x?host=/run/a", "postgres:///x?host=/run/b", false);
+}
+
+#[test]
 fn nonsense_of_any_size_is_refused_at_once() {
     let started = Instant::now();
     for text in

@@ -8,7 +8,8 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
 use super::archive::restore::{self, Hold};
@@ -35,7 +36,7 @@ use crate::lengths::CalendarSpan;
 /// # assert_eq!(restore.groups.len(), 1);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ArchiveRestore {
     /// Groups by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -91,8 +92,23 @@ impl fmt::Display for Step {
     }
 }
 
+impl Serialize for ArchiveRestore {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ArchiveRestore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let restore = Self::deserialize(deserializer)?;
+        restore.selection().map_err(D::Error::custom)?;
+        Ok(restore)
+    }
+}
+
 impl ArchiveRestore {
-    fn selection(&self) -> Result<Selection, JobError> {
+    /// What is to be restored, or every problem with how that is said.
+    fn selection(&self) -> Result<Selection, String> {
         let mut ways: Vec<Selection> = Vec::new();
         if !self.groups.is_empty() {
             ways.push(Selection::Named(self.groups.clone()));
@@ -102,21 +118,21 @@ impl ArchiveRestore {
         if self.asked {
             ways.push(Selection::Asked);
         }
-        if self.between.is_some_and(|between| between.from >= between.to) {
-            return Err(refused("between: the end is not after the beginning, so that nothing lies in it".to_owned()));
-        }
-        match ways.len() {
-            1 => Ok(ways.remove(0)),
-            _ => {
-                let message = "say in exactly one way what is to be restored: groups, where, between or asked";
-                Err(refused(message.to_owned()))
-            }
-        }
+        let wrong = [
+            (
+                ways.len() != 1,
+                "say in exactly one way what is to be restored: `groups`, `where`, `between` or `asked: true`",
+            ),
+            (self.groups.iter().any(|name| name.trim().is_empty()), "a name in `groups` is empty"),
+            (self.condition.as_ref().is_some_and(|text| text.trim().is_empty()), "`where` is empty"),
+            (
+                self.between.is_some_and(|between| between.from >= between.to),
+                "`between`: the end is not after the beginning, so that nothing lies in it",
+            ),
+        ];
+        let wrong: Vec<&str> = wrong.iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, words)| *words).collect();
+        if wrong.is_empty() { Ok(ways.remove(0)) } else { Err(wrong.join("; ")) }
     }
-}
-
-fn refused(message: String) -> JobError {
-    JobError::Refused { fault: Fault::Statement, message }
 }
 
 fn to_utc(at: jiff::Timestamp) -> DateTime<Utc> {
@@ -134,7 +150,7 @@ impl Job for ArchiveRestore {
 
     async fn plan(&self, cx: &mut Context) -> Result<Vec<Step>, JobError> {
         let store = Store::new(&self.schema);
-        let selection = self.selection()?;
+        let selection = self.selection().map_err(|message| JobError::Refused { fault: Fault::Statement, message })?;
         let conn = cx.reader().await?;
         if !store.exists(conn).await? {
             cx.note(format!("there is no archive in the schema {}", self.schema));
@@ -159,5 +175,33 @@ impl Job for ArchiveRestore {
         let detail = json!({ "written": restored.written, "present": restored.present, "proven": true });
         let rows = i64::try_from(restored.written).ok();
         Ok(StepReport::Done(Measures { rows, detail: Some(detail), ..Measures::default() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn what_selects_nothing_or_twice_is_refused_with_words() {
+        let check = |with: Value, expected: &str| {
+            let error =
+                serde_json::from_value::<ArchiveRestore>(with.clone()).expect_err(&with.to_string()).to_string();
+            assert!(error.contains(expected), "{with}: {error}");
+        };
+        check(json!({}), "in exactly one way");
+        check(json!({ "groups": [] }), "in exactly one way");
+        check(json!({ "groups": ["x"], "asked": true }), "in exactly one way");
+        check(
+            json!({ "groups": [""], "where": " " }),
+            "or `asked: true`; a name in `groups` is empty; `where` is empty",
+        );
+        let at = "2025-01-01T00:00:00Z";
+        check(json!({ "between": { "from": at, "to": at } }), "the end is not after the beginning");
+        let good: ArchiveRestore = serde_json::from_value(json!({ "asked": true })).expect("enough");
+        let complete = serde_json::to_value(&good).expect("a value");
+        assert_eq!(serde_json::from_value::<ArchiveRestore>(complete).expect("the same"), good);
     }
 }

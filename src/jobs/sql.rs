@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::{Context, JobError};
 use super::{Job, Measures, Profile, StepReport, Weight};
+use crate::pg::PgError;
 use crate::pg::statement::Statement;
 
 /// The parameters of a `sql` job: `statement` or `file`, and how it is sent.
@@ -91,12 +92,19 @@ impl fmt::Display for Step {
 /// The most characters of a statement that are shown as its title.
 const LONGEST_TITLE: usize = 60;
 
+/// What is no boolean, and says why.
+const ENDED: &str = "the text has ended its transaction";
+
 /// Decides what is sent; `text` is the statement, which the configuration has read from the file if need be.
 fn decide(spec: &Sql, text: &str) -> Vec<Step> {
     let statement = match spec.transaction {
-        // On a line of its own, so that a comment at the end does not swallow the COMMIT. It chains, because that fails
-        // where the text has ended the transaction itself; a plain one would only warn.
-        Transaction::Inside => format!("begin;\n{text}\n;commit and chain;commit"),
+        // On a line of its own, so that a comment at the end does not swallow the COMMIT. The mark is gone where the text has
+        // ended the transaction itself, and what is left then is no boolean; setting it takes no snapshot, and looking at
+        // it counts no row.
+        Transaction::Inside => format!(
+            "begin;set local pgupkeep.ended = off;\n{text}\n;select where coalesce(nullif(\
+             pg_catalog.current_setting('pgupkeep.ended', true), ''), '{ENDED}')::pg_catalog.bool;commit"
+        ),
         Transaction::Outside => text.to_owned(),
     };
     vec![Step { statement: Statement::verbatim(&statement), title: title(text) }]
@@ -149,7 +157,7 @@ fn explain(error: JobError, transaction: Transaction) -> JobError {
             let message = format!("{error}; set `transaction: outside` in the job's `with:`");
             JobError::Refused { fault: error.fault(), message }
         }
-        JobError::Target(error) if error.sqlstate() == Some("25P01") && transaction == Transaction::Inside => {
+        JobError::Target(error) if has_ended(&error) && transaction == Transaction::Inside => {
             let message = format!(
                 "{error}: the statement has ended its transaction itself, and what it did until then stands as it said; \
                  leave COMMIT and ROLLBACK out of it, or set `transaction: outside` in the job's `with:`"
@@ -157,6 +165,15 @@ fn explain(error: JobError, transaction: Transaction) -> JobError {
             JobError::Refused { fault: error.fault(), message }
         }
         other => other,
+    }
+}
+
+/// Whether a text has ended its transaction and is told so, by our own look or by a statement that needs one.
+fn has_ended(error: &PgError) -> bool {
+    match error.sqlstate() {
+        Some("25P01") => true,
+        Some("22P02") => error.to_string().contains(ENDED),
+        _ => false,
     }
 }
 
@@ -197,7 +214,12 @@ mod tests {
             let steps = decide(&sql, sql.statement.as_deref().expect("the statement"));
             assert_eq!(steps[0].statement.as_str(), expected);
         };
-        check("inside", "begin;\nvacuum t -- now\n;commit and chain;commit");
+        check(
+            "inside",
+            "begin;set local pgupkeep.ended = off;\nvacuum t -- now\n;select where coalesce(nullif(\
+             pg_catalog.current_setting('pgupkeep.ended', true), ''), 'the text has ended its transaction')\
+             ::pg_catalog.bool;commit",
+        );
         check("outside", "vacuum t -- now");
     }
 

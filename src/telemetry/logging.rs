@@ -91,7 +91,7 @@ fn layer(
 ) -> AnyLayer {
     let (writer, guard) = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(WAITING_LINES).finish(writer);
     guards.push(guard);
-    let writer = Redacting { writer, redactor: redactor.clone() };
+    let writer = Redacting { writer, redactor: redactor.clone(), format };
     match format {
         LogFormat::Text => {
             fmt::layer().with_target(false).with_ansi(colour == Colour::Always).with_writer(writer).boxed()
@@ -118,17 +118,46 @@ fn appender(file: &LogFile) -> Result<rolling::RollingFileAppender, LoggingError
         .map_err(|error| refuse(error.to_string()))
 }
 
-/// A writer that cleans every line of secrets before it passes it on.
+/// A writer that cleans every line of secrets before it passes it on, and keeps it one line.
 #[derive(Debug, Clone)]
 struct Redacting {
     writer: NonBlocking,
     redactor: Redactor,
+    format: LogFormat,
+}
+
+/// The text as one line, since what a server or a tool says may hold line breaks and would look like lines of ours.
+///
+/// Of what moves a terminal's cursor only colours are left, which the formatter writes too.
+fn one_line(text: &str) -> String {
+    let (text, end) = text.strip_suffix('\n').map_or((text, ""), |text| (text, "\n"));
+    let mut line = String::with_capacity(text.len() + end.len());
+    for (at, c) in text.char_indices() {
+        if c.is_control() && !is_colour(&text[at..]) {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line + end
+}
+
+/// Whether a text begins with an order to change the colour.
+fn is_colour(text: &str) -> bool {
+    let order =
+        text.strip_prefix("\x1b[").map(|text| text.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+    order.is_some_and(|rest| rest.starts_with('m'))
 }
 
 impl Write for Redacting {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // A line comes in one call; its text is UTF-8 because it came out of `fmt`.
         let clean = self.redactor.clean(&String::from_utf8_lossy(line));
+        let clean = match self.format {
+            LogFormat::Text => one_line(&clean),
+            // It escapes what JSON has to.
+            LogFormat::Json => clean,
+        };
         self.writer.write_all(clean.as_bytes())?;
         Ok(line.len())
     }
@@ -143,5 +172,49 @@ impl<'a> MakeWriter<'a> for Redacting {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Hands on what is written to it.
+    struct Pipe(mpsc::Sender<Vec<u8>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Nobody reads any more when the test has failed.
+            let _sent = self.0.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_stays_one_line_whatever_text_is_in_it() {
+        for (format, colour) in
+            [(LogFormat::Text, Colour::Never), (LogFormat::Text, Colour::Always), (LogFormat::Json, Colour::Never)]
+        {
+            let (sender, written) = mpsc::channel();
+            let mut guards = Vec::new();
+            let layer = layer(format, colour, Pipe(sender), &Redactor::new().1, &mut guards);
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+                let said = "oops\n2026-01-01T00:00:00Z  INFO backup succeeded\r\x1b[2K\u{85}";
+                tracing::info!(error = %said, "forge failed: {said}");
+                tracing::info!("the next");
+            });
+            drop(guards);
+            let text = String::from_utf8(written.iter().flatten().collect()).expect("UTF-8");
+            let lines: Vec<&str> = text.lines().collect();
+            let [first, second] = lines.as_slice() else { panic!("{format:?}: {text}") };
+            assert!(first.contains("oops\\n2026") && second.contains("the next"), "{text}");
+            assert!(!text.contains('\r') && !text.contains("\x1b[2K"), "{text:?}");
+        }
     }
 }

@@ -310,6 +310,50 @@ async fn what_a_role_lacks_is_told_with_the_grant_that_helps_on_every_major() {
 }
 
 #[tokio::test]
+async fn a_role_that_shall_dump_gets_what_no_right_to_read_covers_on_every_major() {
+    for major in majors("doctor") {
+        let cluster = Cluster::start(&major, SOUND).await;
+        let database = cluster.create_database().await;
+        let sql = "create table hidden (n int); alter table hidden enable row level security; select lo_from_bytea(4711, 'x')";
+        cluster.execute(&database, sql).await;
+        cluster.execute(&database, "create role pgupkeep login").await;
+        let url = cluster.url(&database);
+        let depot = tempfile::tempdir().unwrap();
+        let config = ConfigFile::new(&format!(
+            "version: 1\ntimezone: UTC\ntargets:\n  main: {{ url: \"env:DATABASE_URL\" }}\nrepositories:\n  here: {{ url: \"file://{}\" }}\n\
+             jobs:\n  dump: {{ kind: backup, with: {{ keep: {{ daily: 1 }} }} }}\n",
+            depot.path().display()
+        ));
+        let say =
+            async |url: &str, arguments: &[&str]| pgupkeep(&config.path(), arguments, &[("DATABASE_URL", url)]).await;
+        let script = say(&url, &["doctor", "--grant-script"]).await.stdout;
+        assert!(script.contains("\nALTER ROLE \"pgupkeep\" BYPASSRLS;\n"), "{script}");
+        assert!(script.contains("holds large objects"), "{script}");
+        let file = config.folder().join("role.sql");
+        fs::write(&file, &script).unwrap();
+        let run = async |file: &Path| {
+            let file = file.to_str().unwrap();
+            cluster.run_client("psql", &["-X", "-v", "ON_ERROR_STOP=1", "-d", &database, "-f", file]).await;
+        };
+        run(&file).await;
+
+        // What the role lacks still is what nobody but the owners of large objects can give.
+        let ours = url.replace("postgres@", "pgupkeep@");
+        let lacking = async || -> Vec<Value> {
+            let answer = say(&ours, &["doctor", "--json"]).await.json();
+            let findings = answer["findings"].as_array().unwrap().iter();
+            findings.filter(|one| one["check"] == "rights" && one["level"] != "ok").cloned().collect()
+        };
+        let found = lacking().await;
+        let [finding] = found.as_slice() else { panic!("{major:?}: {found:#?}") };
+        assert!(finding["found"].as_str().unwrap().ends_with(": 1 large object"), "{finding:#}");
+        fs::write(&file, finding["sql"].as_str().unwrap()).unwrap();
+        run(&file).await;
+        assert_eq!(lacking().await, [] as [Value; 0], "{major:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_script_is_for_the_databases_of_one_server() {
     let yaml = YAML.replace("jobs:\n", "  away: { url: \"postgres://u@127.0.0.1:9/gone\" }\njobs:\n");
     let Some(bench) = sound("doctor", &yaml).await else { return };

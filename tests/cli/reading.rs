@@ -129,10 +129,10 @@ async fn history_shows_runs_newest_first_and_filters_them() {
     [id] half on main, manual, due [instant], took [took]: partial: broken (2 of 2): select 1/0: division by zero (SQLSTATE 22012)
       attempt 1 at [instant]: partial, 1 of 2 steps: broken (2 of 2): select 1/0: division by zero (SQLSTATE 22012)
       done: delete from junk, 0 rows
-      begin; delete from junk ;commit and chain;commit
+      begin;set local pgupkeep.ended = off; delete from junk ;select where coalesce(nullif(pg_catalog.curr...
       done: tidy (1 of 2)
       failed: select 1/0: division by zero (SQLSTATE 22012)
-      begin; select 1/0 ;commit and chain;commit
+      begin;set local pgupkeep.ended = off; select 1/0 ;select where coalesce(nullif(pg_catalog.current_se...
     ");
 
     let jobs = async |arguments: &[&str]| -> Vec<String> {

@@ -192,6 +192,18 @@ async fn a_missing_privilege_is_not_done_and_the_grant_it_names_helps_on_every_m
 }
 
 #[tokio::test]
+async fn an_index_of_a_superuser_is_not_done_and_names_no_membership_in_it() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let sql = "create role upkeep login; create table theirs (n int); create index theirs_n on theirs (n)";
+    let place = Workplace::new(&cluster, sql).await.working_as("upkeep");
+    let went = place.run(&reindex(json!({ "always": true, "include": ["theirs"] }))).await;
+    assert_eq!(went.finish.fault, Some(Fault::Privilege), "{went:#?}");
+    let error = went.row("public.theirs_n").error.clone().unwrap();
+    assert!(error.contains("belongs to the superuser") && !error.contains("GRANT"), "{error}");
+}
+
+#[tokio::test]
 async fn always_goes_on_after_a_failure_with_what_remains() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;

@@ -499,3 +499,14 @@ fn a_literal_stays_one_whatever_is_in_it() {
     assert_eq!(literal("it's"), "'it''s'");
     assert_eq!(literal(r"a\'b"), r"E'a\\''b'");
 }
+
+#[test]
+fn every_check_is_documented() {
+    let source = include_str!("finding.rs").split_once("impl Check {").expect("the words of checks").1;
+    let words: Vec<&str> =
+        source.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split('"').nth(1)).collect();
+    let schema = schemars::schema_for!(crate::cli::json::Finding);
+    let told = schema.as_value()["properties"]["check"]["description"].as_str().expect("a description");
+    let told: Vec<&str> = told.split('`').skip(1).step_by(2).collect();
+    assert_eq!(told, words);
+}

@@ -243,102 +243,107 @@ impl Archive {
         table_name(self.table.as_deref()?)
     }
 
-    /// What contradicts itself, before any database is asked.
+    /// What contradicts itself, all of it, before any database is asked.
     fn check(&self) -> Result<(), String> {
-        match (&self.preset, &self.table) {
-            (Some(_), Some(_)) => {
-                return Err("`preset` and `table` exclude each other: one job moves one of them".into());
-            }
-            (None, None) => return Err("say what moves: `preset: mlflow`, or `table: schema.table`".into()),
-            (Some(preset), None) => self.check_preset(preset)?,
-            (None, Some(table)) => self.check_table(table)?,
-        }
-        if self.batch_rows == 0 {
-            return Err("`batch_rows` must be at least 1".into());
-        }
-        if self.batch_time.0.is_zero() || self.lock_wait.0.is_zero() {
-            return Err("`batch_time` and `lock_wait` must be longer than nothing".into());
-        }
-        if self.schema.is_empty() || self.schema.len() > 63 || self.schema.starts_with("pg_") {
-            return Err(format!("`schema: {}` cannot be a schema of ours; the usual one is `archive`", self.schema));
-        }
-        if self.keep_tags.iter().any(String::is_empty) {
-            return Err("a tag in `keep_tags` is empty".into());
-        }
-        Ok(())
+        let mut wrong = match (&self.preset, &self.table) {
+            (Some(_), Some(_)) => vec!["`preset` and `table` exclude each other: one job moves one of them".to_owned()],
+            (None, None) => vec!["say what moves: `preset: mlflow`, or `table: schema.table`".to_owned()],
+            (Some(preset), None) => self.check_preset(preset),
+            (None, Some(table)) => self.check_table(table),
+        };
+        let is_foreign = self.schema.is_empty() || self.schema.len() > 63 || self.schema.starts_with("pg_");
+        wrong.extend(told([
+            (self.batch_rows == 0, "`batch_rows` must be at least 1".to_owned()),
+            (
+                self.batch_time.0.is_zero() || self.lock_wait.0.is_zero(),
+                "`batch_time` and `lock_wait` must be longer than nothing".to_owned(),
+            ),
+            (is_foreign, format!("`schema: {}` cannot be a schema of ours; the usual one is `archive`", self.schema)),
+            (self.keep_tags.iter().any(String::is_empty), "a tag in `keep_tags` is empty".to_owned()),
+        ]));
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
     }
 
-    fn check_preset(&self, preset: &str) -> Result<(), String> {
+    fn check_preset(&self, preset: &str) -> Vec<String> {
         let only_tables = [
             ("age", self.age.is_some()),
             ("age_unit", self.age_unit.is_some()),
             ("where", self.condition.is_some()),
             ("stay", !self.stay.is_empty()),
         ];
-        if let Some((name, _)) = only_tables.iter().find(|(_, given)| *given) {
-            return Err(format!("`{name}` goes with `table`; a preset knows its tables itself"));
-        }
-        let Some(known) = Preset::embedded(preset) else {
-            return if preset.contains(['/', '.']) {
-                Ok(())
-            } else {
+        let mut wrong = told(
+            only_tables
+                .map(|(name, given)| (given, format!("`{name}` goes with `table`; a preset knows its tables itself"))),
+        );
+        match Preset::embedded(preset) {
+            None if preset.contains(['/', '.']) => {}
+            None => {
                 let names = Preset::embedded_names().join(", ");
-                Err(format!(
+                wrong.push(format!(
                     "no preset is called `{preset:.60}`: there is {names}, or the path of a file, as in ./{preset:.60}.yaml"
-                ))
-            };
-        };
-        let known = known.map_err(|error| error.to_string())?;
-        let scope = known.scope(self.scope.as_deref()).map_err(|error| error.to_string())?;
-        self.check_scope(scope.0, scope.1.parts.iter().any(|part| part.keep.is_some()), scope.1.root.leaves)
+                ));
+            }
+            Some(Err(error)) => wrong.push(error.to_string()),
+            Some(Ok(known)) => match known.scope(self.scope.as_deref()) {
+                Err(error) => wrong.push(error.to_string()),
+                Ok((name, scope)) => {
+                    let has_series = scope.parts.iter().any(|part| part.keep.is_some());
+                    wrong.extend(self.check_scope(name, has_series, scope.root.leaves).err());
+                }
+            },
+        }
+        wrong
     }
 
     /// What goes with some scopes only; a preset in a file is asked when the job runs.
     ///
     /// # Errors
-    /// Says which parameter does not go with the scope.
+    /// Says which parameters do not go with the scope.
     pub(super) fn check_scope(&self, name: &str, has_series: bool, leaves: bool) -> Result<(), String> {
-        if self.keep_points > 0 && !has_series {
-            return Err(format!(
-                "`keep_points` goes with scopes that thin out series, such as metric_history; {name} has none"
-            ));
-        }
-        if self.registered_models == RegisteredModels::Include && (leaves || !has_series) {
-            return Err(format!(
-                "`registered_models: include` goes with metric_history only: with {name} the registry would lose the runs \
-                 behind its models"
-            ));
-        }
-        Ok(())
+        let is_without_registry = self.registered_models == RegisteredModels::Include && (leaves || !has_series);
+        let wrong = told([
+            (
+                self.keep_points > 0 && !has_series,
+                format!("`keep_points` goes with scopes that thin out series, such as metric_history; {name} has none"),
+            ),
+            (
+                is_without_registry,
+                format!(
+                    "`registered_models: include` goes with metric_history only: with {name} the registry would lose the runs \
+                     behind its models"
+                ),
+            ),
+        ]);
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
     }
 
-    fn check_table(&self, table: &str) -> Result<(), String> {
-        if self.scope.is_some() {
-            return Err("`scope` goes with `preset`".into());
-        }
-        if self.keep_points > 0 {
-            return Err("`keep_points` goes with `preset: mlflow` and `scope: metric_history`".into());
-        }
-        if self.registered_models == RegisteredModels::Include || self.stale_running_after != Limit::Off {
-            return Err("`registered_models` and `stale_running_after` go with `preset`".into());
-        }
-        if table_name(table).is_none() {
-            return Err(format!(
-                "`table: {table:.120}` has no schema; write `schema.table`, or `\"schema\".\"table\"` where a dot is part of \
-                 a name"
-            ));
-        }
-        if self.age.is_none() && self.condition.is_none() {
-            return Err("say which rows are old: `age: column`, or `where: condition`, or both".into());
-        }
-        if self.age_unit.is_some() && self.age.is_none() {
-            return Err("`age_unit` goes with `age`".into());
-        }
-        if self.condition.as_ref().is_some_and(|text| text.trim().is_empty()) {
-            return Err("`where` is empty".into());
-        }
-        Ok(())
+    fn check_table(&self, table: &str) -> Vec<String> {
+        let is_of_a_preset =
+            self.registered_models == RegisteredModels::Include || self.stale_running_after != Limit::Off;
+        told([
+            (self.scope.is_some(), "`scope` goes with `preset`".to_owned()),
+            (self.keep_points > 0, "`keep_points` goes with `preset: mlflow` and `scope: metric_history`".to_owned()),
+            (is_of_a_preset, "`registered_models` and `stale_running_after` go with `preset`".to_owned()),
+            (
+                table_name(table).is_none(),
+                format!(
+                    "`table: {table:.120}` has no schema; write `schema.table`, or `\"schema\".\"table\"` where a dot is part \
+                     of a name"
+                ),
+            ),
+            (
+                self.age.is_none() && self.condition.is_none(),
+                "say which rows are old: `age: column`, or `where: condition`, or both".to_owned(),
+            ),
+            (self.age_unit.is_some() && self.age.is_none(), "`age_unit` goes with `age`".to_owned()),
+            (self.condition.as_ref().is_some_and(|text| text.trim().is_empty()), "`where` is empty".to_owned()),
+        ])
     }
+}
+
+/// The words of what is wrong.
+fn told<const N: usize>(checks: [(bool, String); N]) -> Vec<String> {
+    checks.into_iter().filter_map(|(is_wrong, words)| is_wrong.then_some(words)).collect()
 }
 
 /// Reads `schema.table`, as the catalogue spells them, or `"schema"."table"` with quotes doubled inside.
@@ -422,5 +427,10 @@ mod tests {
         check(json!({ "table": "public.events", "age": "t", "keep_points": 1 }), "goes with `preset: mlflow`");
         check(json!({ "table": "public.events", "where": "a", "age_unit": "seconds" }), "`age_unit` goes with `age`");
         check(json!({ "table": "public.events", "where": " " }), "`where` is empty");
+        let several =
+            json!({ "preset": "mlflow", "scope": "rns", "stay": ["a.b"], "batch_rows": 0, "keep_tags": [""] });
+        for expected in ["`stay` goes with", "metric_history, runs", "`batch_rows` must be", "a tag in `keep_tags`"] {
+            check(several.clone(), expected);
+        }
     }
 }

@@ -409,6 +409,9 @@ fn judge(tool: &str, ended: &Ended) -> Result<(), JobError> {
     Err(JobError::Refused { fault, message })
 }
 
+/// What the server says where a policy would hide rows from `pg_dump`.
+const ROW_SECURITY: &str = "affected by row-level security policy";
+
 /// What sort of failure a tool complains of. Its words are those of the C locale.
 fn fault_of(complaints: &str) -> Fault {
     const WORDS: &[(&str, Fault)] = &[
@@ -419,6 +422,7 @@ fn fault_of(complaints: &str) -> Fault {
         // How --lock-wait-timeout is kept; no other statement of pg_dump has a limit.
         ("due to statement timeout", Fault::Locked),
         ("permission denied", Fault::Privilege),
+        (ROW_SECURITY, Fault::Privilege),
         ("password authentication failed", Fault::Login),
         ("no password supplied", Fault::Login),
         ("no pg_hba.conf entry", Fault::Login),
@@ -441,12 +445,25 @@ fn fault_of(complaints: &str) -> Fault {
 fn explain(error: JobError, facts: &DatabaseFacts) -> JobError {
     match error {
         JobError::Refused { fault: Fault::Privilege, message } => {
-            let role = Ident(facts.role.clone());
-            let message = format!("{message}; GRANT pg_read_all_data TO {role} lets it read every table");
-            JobError::Refused { fault: Fault::Privilege, message }
+            let hint = hint(&message, &Ident(facts.role.clone()));
+            JobError::Refused { fault: Fault::Privilege, message: format!("{message}; {hint}") }
         }
         other => other,
     }
+}
+
+/// The statement that lets a role read what `pg_dump` complains of.
+fn hint(complaint: &str, role: &Ident) -> String {
+    if let Some((_, rest)) = complaint.split_once("permission denied for large object ") {
+        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        return format!(
+            "GRANT SELECT ON LARGE OBJECT {number} TO {role} lets it read this one, and each needs its own; or back up as a superuser"
+        );
+    }
+    if complaint.contains(ROW_SECURITY) {
+        return format!("ALTER ROLE {role} BYPASSRLS lets it read every row");
+    }
+    format!("GRANT pg_read_all_data TO {role} lets it read every table")
 }
 
 /// The first data file of a table that is empty, if there is one.
@@ -493,6 +510,7 @@ mod tests {
         check("pg_dump: error: could not write to file \"x\": No space left on device", Fault::DiskFull);
         check("pg_dump: error: query failed: ERROR:  canceling statement due to lock timeout", Fault::Locked);
         check("pg_dump: error: query failed: ERROR:  permission denied for table t", Fault::Privilege);
+        check("ERROR:  query would be affected by row-level security policy for table \"t\"", Fault::Privilege);
         check("pg_dump: error: query failed: server closed the connection unexpectedly", Fault::Unreachable);
         check(
             "pg_dump: error: connection to server at \"h\" failed: FATAL:  password authentication failed",
@@ -500,5 +518,19 @@ mod tests {
         );
         check("pg_dump: error: connection to server at \"h\" failed: Connection refused", Fault::Unreachable);
         check("something that nobody has seen", Fault::Statement);
+    }
+
+    #[test]
+    fn what_is_closed_to_a_dump_is_told_with_what_opens_it() {
+        let check = |complaint: &str, expected: &str| {
+            let hint = hint(complaint, &Ident("up".to_owned()));
+            assert!(hint.starts_with(expected), "{hint}");
+        };
+        check("permission denied for table t", "GRANT pg_read_all_data TO \"up\"");
+        check(
+            "permission denied for large object 16402; pg_dump: detail",
+            "GRANT SELECT ON LARGE OBJECT 16402 TO \"up\"",
+        );
+        check("query would be affected by row-level security policy for table \"t\"", "ALTER ROLE \"up\" BYPASSRLS");
     }
 }

@@ -54,6 +54,8 @@ pub struct IndexFacts {
     pub sort: Sort,
     /// The role that owns it.
     pub owner: String,
+    /// Whether that role is a superuser, whose membership nobody should be given.
+    pub owner_is_superuser: bool,
     /// The role that we are.
     pub role: String,
     /// Whether we are a member of its owner, without which we could not drop what an interrupted rebuild leaves.
@@ -120,6 +122,7 @@ struct Row {
     method: String,
     sort: String,
     owner: String,
+    owner_is_superuser: bool,
     role: String,
     permitted: bool,
     schema_open: bool,
@@ -153,6 +156,7 @@ impl From<Row> for IndexFacts {
                 _ => Sort::Plain,
             },
             owner: row.owner,
+            owner_is_superuser: row.owner_is_superuser,
             role: row.role,
             permitted: row.permitted,
             schema_open: row.schema_open,
@@ -339,6 +343,7 @@ pub(super) mod tests {
             method: "btree".to_owned(),
             sort: Sort::Plain,
             owner: "owner".to_owned(),
+            owner_is_superuser: false,
             role: "upkeep".to_owned(),
             permitted: true,
             schema_open: true,

@@ -147,6 +147,12 @@ fn refusal(facts: &IndexFacts) -> Option<StepReport> {
              exclude it",
             index.schema
         )
+    } else if facts.owner_is_superuser {
+        format!(
+            "{index} belongs to the superuser {owner}, of whom no safe role is a member, and {role} could not drop what an \
+             interrupted rebuild leaves; nothing was sent; give {} to another owner, or exclude it",
+            facts.table
+        )
     } else {
         format!(
             "the role {role} is no member of {owner}, to whom {index} belongs, and could not drop what an interrupted rebuild \
@@ -183,6 +189,8 @@ mod tests {
         let facts = candidate("i").facts;
         let grant = r#"GRANT "owner" TO "upkeep", or run pgupkeep as "owner","#;
         check(IndexFacts { permitted: false, ..facts.clone() }, grant);
+        let superusers = IndexFacts { permitted: false, owner_is_superuser: true, ..facts.clone() };
+        check(superusers, r#"give "public"."t" to another owner, or exclude it"#);
         check(IndexFacts { schema_open: false, ..facts }, r#"GRANT USAGE ON SCHEMA "public" TO "upkeep""#);
     }
 

@@ -14,7 +14,8 @@ select i.indexrelid as oid, n.nspname::text as schema, c.relname::text as name, 
             when i.indisexclusion then 'exclusion'
             when not (i.indisvalid and i.indisready and i.indislive) then 'invalid'
             else 'plain' end as sort,
-       pg_get_userbyid(c.relowner)::text as owner, current_user::text as role,
+       pg_get_userbyid(c.relowner)::text as owner,
+       coalesce((select rolsuper from pg_roles where oid = c.relowner), false) as owner_is_superuser, current_user::text as role,
        pg_has_role(c.relowner, 'USAGE') as permitted,
        has_schema_privilege(n.oid, 'USAGE') as schema_open,
        greatest(c.reltuples, 0)::float8 as tuples,

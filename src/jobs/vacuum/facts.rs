@@ -197,6 +197,12 @@ pub(super) async fn horizon_holder(cx: &mut Context) -> Result<Option<Holder>, J
     Ok(within(FACTS_LIMIT, query.fetch_optional(cx.reader().await?)).await?)
 }
 
+/// Whether we see the snapshots of every role.
+pub(super) async fn sees_all(cx: &mut Context) -> Result<bool, JobError> {
+    let query = sqlx::query_scalar("select pg_catalog.pg_has_role('pg_monitor', 'USAGE')");
+    Ok(within(FACTS_LIMIT, query.fetch_one(cx.reader().await?)).await?)
+}
+
 /// The bytes of a table with all that hangs on it; `None` when it is locked or no longer there.
 ///
 /// The server's size functions wait for an exclusive lock to go away, so this is asked of one table at a time and may

@@ -146,6 +146,30 @@ async fn a_table_that_the_role_may_not_read_is_reported_with_the_grant_that_help
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_no_right_to_read_covers_is_reported_with_the_statement_that_helps() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, &[]).await;
+    let depot = Depot::new(&major);
+    let sql = "create role plain login; grant pg_read_all_data to plain; create table hidden (id int);
+               alter table hidden enable row level security";
+    let place = Workplace::new(&cluster, sql).await.equipped(depot.outfit()).working_as("plain");
+    let spec = depot.job(json!({ "exclude": [place.control] }));
+    // One after the other: workers of pg_dump meet them in any order.
+    for (sql, statement) in [
+        ("select 1", "ALTER ROLE \"plain\" BYPASSRLS"),
+        ("select lo_from_bytea(4711, 'x')", "GRANT SELECT ON LARGE OBJECT 4711 TO \"plain\""),
+    ] {
+        place.execute(sql).await;
+        let went = place.run(&spec).await;
+        assert_eq!(went.finish.end, End::Partial, "{went:#?}");
+        let error = went.finish.error().unwrap();
+        assert!(error.contains(statement) && !error.contains("GRANT pg_read_all_data"), "{error}");
+        place.execute(statement).await;
+    }
+    place.run(&spec).await.succeeded();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_locked_table_is_waited_for_within_bounds_and_then_reported() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, &[]).await;
