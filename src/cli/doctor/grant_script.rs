@@ -157,7 +157,8 @@ fn of_archive(job: &JobSpec, place: &Place<'_>, role: &Ident) -> Vec<String> {
             lines.extend(after.iter().flat_map(|(work, tables)| of_work(*work, tables, false, place, role)));
         }
         Err(refusal) => {
-            lines.push(remark(&format!("What else the job {} needs could not be found out: {refusal}", job.name)));
+            let message = &refusal.message;
+            lines.push(remark(&format!("What else the job {} needs could not be found out: {message}", job.name)));
         }
     }
     if !known.handover.is_empty() {

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use super::grant_script::ROLE;
 use super::rights::dumped;
 use crate::config::Connection;
+use crate::fault::Fault;
 use crate::jobs::JobSpec;
 use crate::jobs::archive::resolve::resolve;
 use crate::jobs::archive::rule::Use;
@@ -31,11 +32,26 @@ pub(super) struct Probed {
 #[derive(Debug)]
 pub(super) struct Archival {
     /// What it would use, or why it would refuse.
-    pub(super) moves: Result<Moves, String>,
+    pub(super) moves: Result<Moves, Refusal>,
     /// The statements that hand an archive over to us that others have made.
     pub(super) foreign: Vec<String>,
     /// The same to the role of the script.
     pub(super) handover: Vec<String>,
+}
+
+/// Why an archival would refuse.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// What was found, and what to do.
+    pub(super) message: String,
+    /// Whether a right is missing; what else is missing may come, such as the tables of an application.
+    pub(super) is_of_rights: bool,
+}
+
+impl Refusal {
+    fn of(error: &JobError) -> Self {
+        Self { message: error.to_string(), is_of_rights: error.fault() == Fault::Privilege }
+    }
 }
 
 /// What an archival uses.
@@ -83,10 +99,13 @@ async fn archival_of(job: &JobSpec, connection: &Connection, role: &str) -> Arch
         let foreign = hand_over(&mut conn, schemas, role, Whose::Others).await.map_err(|error| error.to_string())?;
         let handover =
             hand_over(&mut conn, schemas, ROLE, Whose::NotTheRoles).await.map_err(|error| error.to_string())?;
-        let moves = moves_of(&spec, &store, &mut conn).await.map_err(|error| error.to_string());
+        let moves = moves_of(&spec, &store, &mut conn).await.map_err(|error| Refusal::of(&error));
         Ok::<_, String>(Archival { moves, foreign, handover })
     };
-    look.await.unwrap_or_else(|error| Archival { moves: Err(error), foreign: Vec::new(), handover: Vec::new() })
+    look.await.unwrap_or_else(|message| {
+        let moves = Err(Refusal { message, is_of_rights: true });
+        Archival { moves, foreign: Vec::new(), handover: Vec::new() }
+    })
 }
 
 async fn moves_of(spec: &Archive, store: &Store, conn: &mut PgConnection) -> Result<Moves, JobError> {

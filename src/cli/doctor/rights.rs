@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::finding::{Check, Finding, Level};
-use super::probe::{Archival, Moves, Probed};
+use super::probe::{Archival, Moves, Probed, Refusal};
 use super::server::{list, literal};
 use crate::jobs::JobSpec;
 use crate::jobs::archive::rule::Use;
@@ -269,10 +269,11 @@ fn judge_move(spec: &JobSpec, facts: &Facts, probed: &Probed) -> Vec<Finding> {
     let moves = known.map(|known| &known.moves);
     match moves {
         None => findings.push(unknown("the tables that it moves rows out of", spec)),
-        Some(Err(refusal)) => findings.push(
-            Finding::new(Level::Error, Check::Rights, format!("the job {name} would refuse: {refusal}"))
-                .because("no row would be moved"),
-        ),
+        Some(Err(Refusal { message, is_of_rights })) => {
+            let level = if *is_of_rights { Level::Error } else { Level::Warning };
+            let found = format!("the job {name} would refuse: {message}");
+            findings.push(Finding::new(level, Check::Rights, found).because("no row would be moved"));
+        }
         Some(Ok(moves)) => {
             let count = moves.uses.iter().filter(|(_, purpose)| *purpose == Use::Moves).count();
             let found = format!("{name} may do its work on all {count} tables that it moves rows out of");

@@ -7,7 +7,7 @@ use super::clocks::{judge_clock, judge_clocks, judge_zone, moments};
 use super::finding::Level::{Error, Note, Ok, Warning};
 use super::finding::{Check, Finding, Level};
 use super::grant_script::{Ledger, Place, script};
-use super::probe::{Archival, Moves, Probed};
+use super::probe::{Archival, Moves, Probed, Refusal};
 use super::rights::{judge_job, judge_ledger_rights, needs};
 use super::server::{judge_pooler, judge_server, literal};
 use super::{exit_of, judge_daemons};
@@ -179,14 +179,20 @@ fn an_archival_of_one_table_is_granted_what_it_uses() {
 #[test]
 fn an_archival_that_would_refuse_is_an_error_with_its_words() {
     let archive = job("archive", json!({ "table": "t", "age": "at" }), Vec::new());
-    let refused = Err("rights are missing on public.t: GRANT SELECT ON ..".to_owned());
-    let known = Archival { moves: refused, foreign: Vec::new(), handover: Vec::new() };
+    let refused = |is_of_rights| {
+        Err(Refusal { message: "rights are missing on public.t: GRANT SELECT ON ..".to_owned(), is_of_rights })
+    };
+    let known = Archival { moves: refused(true), foreign: Vec::new(), handover: Vec::new() };
     let mut probed = Probed { archives: [(archive.name.clone(), known)].into(), ..Probed::default() };
     let facts = with(|facts| (facts.server.may_create, facts.server.may_use_temporary) = (false, false));
     let findings = judge_job(&archive, &facts, &probed);
     assert!(findings.iter().all(|finding| finding.level == Error), "{findings:#?}");
     assert!(findings[0].found.ends_with("rights are missing on public.t: GRANT SELECT ON .."), "{findings:#?}");
     assert_eq!(findings[1].sql, "GRANT CREATE, TEMPORARY ON DATABASE \"app\" TO \"upkeep\";");
+
+    // What else is missing may come.
+    probed.archives.values_mut().for_each(|known| known.moves = refused(false));
+    assert_eq!(judge_job(&archive, &facts, &probed)[0].level, Warning);
 
     let others = "ALTER SCHEMA archive OWNER TO upkeep;";
     probed.archives.values_mut().for_each(|known| known.foreign = vec![others.to_owned()]);
