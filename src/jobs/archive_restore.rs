@@ -25,10 +25,10 @@ use crate::lengths::CalendarSpan;
 /// ```
 /// # let yaml = r#"
 /// groups: [0123456789abcdef0123456789abcdef]   # by name: the ids of runs, for MLflow
-/// # where: r.experiment_id = 7                 # or by a condition over the root's row `r`
-/// # between: { from: 2025-01-01T00:00:00Z, to: 2025-02-01T00:00:00Z }   # or by the last activity
-/// # asked: true                                # or what people have tagged for it in the application
-/// # rule: mlflow/metric_history                  # only what this rule has archived; default: whatever rule
+/// ## where: r.experiment_id = 7                 # or by a condition over the root's row `r`
+/// ## between: { from: 2025-01-01T00:00:00Z, to: 2025-02-01T00:00:00Z }   # or by the last activity
+/// ## asked: true                                # or what people have tagged for it in the application
+/// ## rule: mlflow/metric_history                  # only what this rule has archived; default: whatever rule
 /// hold: 90days                                 # not archived again for so long
 /// schema: archive
 /// # "#;

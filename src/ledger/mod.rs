@@ -260,7 +260,8 @@ impl Ledger {
                 let connection = self.connection();
                 match connect(&connection, &self.name, Purpose::Short).await {
                     Err(reason) => Err(reason),
-                    Ok(_) => Err(PgError::Connection(sqlx::Error::PoolTimedOut)),
+                    // The database is there: whoever waited through an outage that is over is no news of another one.
+                    Ok(_) => return Err(PgError::Connection(sqlx::Error::PoolTimedOut).into()),
                 }
             }
             taken => taken.map_err(PgError::from),

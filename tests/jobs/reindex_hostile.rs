@@ -96,7 +96,9 @@ async fn what_others_hold_up_is_not_done_and_named_and_the_rest_is_done_on_every
         place.execute("rollback prepared 'in doubt'").await;
         drop((idle, locked));
         let report = hold(&place, SNAPSHOT).await;
-        place.wait_for("select count(*) = 1 from pg_stat_activity where xact_start < now() - interval '2 s'").await;
+        let waited =
+            "select xact_start < now() - interval '2 s' from pg_stat_activity where application_name = 'report'";
+        place.wait_for(waited).await;
         let went = place.run(&reindex(json!({ "always": true, "include": ["free"] }))).await;
         let row = went.row("free_n");
         assert_eq!((row.outcome.as_deref(), row.statement.as_deref()), (Some("not_done"), None), "{row:?}");
