@@ -1,7 +1,7 @@
 //! `pgupkeep doctor`: can what is configured work, and what stands in its way? Changes nothing.
 //!
 //! Facts are read by `pg::inspect`; what they mean is decided in pure functions: [`server`] and [`clocks`] for any work on a
-//! server, [`rights`] for each kind of job, with what [`probe`] has looked up, [`outfit`] for what it uses besides,
+//! server, [`rights`] for each kind of job, with what [`probe`](mod@probe) has looked up, [`outfit`] for what it uses besides,
 //! [`grant_script`] for a role that may do just that.
 
 mod clocks;
