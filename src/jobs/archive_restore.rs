@@ -8,8 +8,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::archive::restore::{self, Hold};
@@ -36,7 +35,7 @@ use crate::lengths::CalendarSpan;
 /// # assert_eq!(restore.groups.len(), 1);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, remote = "Self")]
+#[serde(deny_unknown_fields)]
 pub struct ArchiveRestore {
     /// Groups by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -92,20 +91,6 @@ impl fmt::Display for Step {
     }
 }
 
-impl Serialize for ArchiveRestore {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for ArchiveRestore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let restore = Self::deserialize(deserializer)?;
-        restore.selection().map_err(D::Error::custom)?;
-        Ok(restore)
-    }
-}
-
 impl ArchiveRestore {
     /// What is to be restored, or every problem with how that is said.
     fn selection(&self) -> Result<Selection, String> {
@@ -148,6 +133,10 @@ impl Job for ArchiveRestore {
     };
     type Step = Step;
 
+    fn check(&self) -> Result<(), String> {
+        self.selection().map(drop)
+    }
+
     async fn plan(&self, cx: &mut Context) -> Result<Vec<Step>, JobError> {
         let store = Store::new(&self.schema);
         let selection = self.selection().map_err(|message| JobError::Refused { fault: Fault::Statement, message })?;
@@ -183,12 +172,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::jobs::parse_with;
 
     #[test]
     fn what_selects_nothing_or_twice_is_refused_with_words() {
         let check = |with: Value, expected: &str| {
-            let error =
-                serde_json::from_value::<ArchiveRestore>(with.clone()).expect_err(&with.to_string()).to_string();
+            let error = parse_with::<ArchiveRestore>(&with).expect_err(&with.to_string()).to_string();
             assert!(error.contains(expected), "{with}: {error}");
         };
         check(json!({}), "in exactly one way");

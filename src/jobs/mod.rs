@@ -52,6 +52,11 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
+    /// The job itself, and then those of a sequence.
+    pub fn with_inner(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.inner)
+    }
+
     /// How long an attempt may take.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout_ms.map(Duration::from_millis)
@@ -105,6 +110,14 @@ pub trait Job: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static
     const PROFILE: Profile;
     /// One unit of work, small enough to be repeated; printed in plans, logs and the ledger.
     type Step: Display + Send + Sync;
+
+    /// What contradicts itself, all of it in words, before any database is asked.
+    ///
+    /// # Errors
+    /// Says so.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Reads the facts and decides what to do; changes nothing.
     fn plan(&self, cx: &mut Context) -> impl Future<Output = Result<Vec<Self::Step>, JobError>> + Send;
@@ -236,7 +249,7 @@ fn read_with<J: Job>(with: &Value) -> Result<Value, WithError> {
 /// # Errors
 /// Says where inside `with:` something else was expected.
 pub fn parse_with<J: Job>(with: &Value) -> Result<J, WithError> {
-    serde_path_to_error::deserialize(with).map_err(|error| {
+    let job: J = serde_path_to_error::deserialize(with).map_err(|error| {
         let path = error
             .path()
             .iter()
@@ -248,7 +261,9 @@ pub fn parse_with<J: Job>(with: &Value) -> Result<J, WithError> {
             })
             .collect();
         WithError { path, message: error.into_inner().to_string() }
-    })
+    })?;
+    job.check().map_err(|message| WithError { path: Vec::new(), message })?;
+    Ok(job)
 }
 
 async fn plan<J: Job>(with: &Value, cx: &mut Context) -> Result<Vec<String>, JobError> {

@@ -24,8 +24,7 @@ use crate::pg::statement::Statement;
 /// # assert!(sql.statement.is_some());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, try_from = "Written")]
-#[schemars(!try_from)]
+#[serde(deny_unknown_fields)]
 pub struct Sql {
     /// One statement or several, separated by semicolons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,30 +49,6 @@ pub enum Transaction {
 
 const fn inside() -> Transaction {
     Transaction::Inside
-}
-
-/// The parameters as typed, before it is known whether they make sense together.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    statement: Option<String>,
-    file: Option<String>,
-    #[serde(default = "inside")]
-    transaction: Transaction,
-}
-
-impl TryFrom<Written> for Sql {
-    type Error = String;
-
-    fn try_from(written: Written) -> Result<Self, String> {
-        let Written { statement, file, transaction } = written;
-        match (&statement, &file) {
-            (Some(_), Some(_)) => Err("`statement` and `file` are both given; leave one of them out".to_owned()),
-            (None, None) => Err("give the SQL as `statement`, or a `file` that holds it".to_owned()),
-            (Some(text), None) if text.trim().is_empty() => Err("`statement` is empty".to_owned()),
-            _ => Ok(Self { statement, file, transaction }),
-        }
-    }
 }
 
 /// The one unit of work.
@@ -127,6 +102,15 @@ impl Job for Sql {
         about: "a statement of your own, for what pgupkeep does not have",
     };
     type Step = Step;
+
+    fn check(&self) -> Result<(), String> {
+        match (&self.statement, &self.file) {
+            (Some(_), Some(_)) => Err("`statement` and `file` are both given; leave one of them out".to_owned()),
+            (None, None) => Err("give the SQL as `statement`, or a `file` that holds it".to_owned()),
+            (Some(text), None) if text.trim().is_empty() => Err("`statement` is empty".to_owned()),
+            _ => Ok(()),
+        }
+    }
 
     async fn plan(&self, _: &mut Context) -> Result<Vec<Step>, JobError> {
         let text = self.statement.as_deref().ok_or_else(|| JobError::Refused {

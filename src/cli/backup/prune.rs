@@ -42,7 +42,7 @@ pub(super) async fn prune(prepared: &Prepared, args: &Prune) -> Result<Exit, Exi
 fn keeps(prepared: &Prepared, repository: &Repository) -> Vec<(String, Keep)> {
     let all = prepared.config.jobs.values().map(|job| &job.spec);
     let mut keeps = Vec::new();
-    for spec in all.flat_map(|spec: &JobSpec| std::iter::once(spec).chain(&spec.inner)) {
+    for spec in all.flat_map(JobSpec::with_inner) {
         if spec.kind != Backup::KIND {
             continue;
         }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::probe::{Moves, Probed, with_inner};
+use super::probe::{Moves, Probed};
 use super::rights::{Grants, Need, Work, aftercare, dumped, grants, large_objects, needs};
 use super::server::literal;
 use crate::jobs::JobSpec;
@@ -62,7 +62,7 @@ pub(super) fn script(places: &[Place<'_>]) -> String {
             connection(&server.database)
         );
         let mut sent = BTreeSet::new();
-        for job in place.jobs.iter().flat_map(|job| with_inner(job)) {
+        for job in place.jobs.iter().flat_map(|job| job.with_inner()) {
             for line in of_job(job, place, &role) {
                 if sent.insert(line.clone()) {
                     script.push_str(&line);

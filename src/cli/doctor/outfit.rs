@@ -20,7 +20,7 @@ const FOLDERS_DEEP: usize = 2;
 pub(super) async fn judge_outfit(jobs: &[&JobSpec], major: i32, outfit: &Outfit) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut places = BTreeSet::new();
-    for job in jobs.iter().flat_map(|job| std::iter::once(*job).chain(&job.inner)) {
+    for job in jobs.iter().flat_map(|job| job.with_inner()) {
         if job.kind == "backup" {
             let named = job.with["tools"].as_str().map(Path::new);
             findings.push(judge_tools(job, find_tools(major, named, &outfit.search_path).await));

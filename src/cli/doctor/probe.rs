@@ -65,15 +65,10 @@ pub(super) struct Moves {
     pub(super) is_made: bool,
 }
 
-/// A job, and those inside it.
-pub(super) fn with_inner(job: &JobSpec) -> impl Iterator<Item = &JobSpec> {
-    std::iter::once(job).chain(&job.inner)
-}
-
 /// Looks at what these jobs would touch in one place; only reads.
 pub(super) async fn probe(jobs: &[&JobSpec], connection: &Connection, facts: &Facts) -> Probed {
     let mut probed = Probed::default();
-    for job in jobs.iter().flat_map(|job| with_inner(job)) {
+    for job in jobs.iter().flat_map(|job| job.with_inner()) {
         if job.kind == "archive" && !probed.archives.contains_key(&job.name) {
             probed.archives.insert(job.name.clone(), archival_of(job, connection, &facts.server.role).await);
         }

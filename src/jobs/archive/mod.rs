@@ -26,6 +26,7 @@ pub mod layout;
 pub mod limit;
 pub mod mover;
 pub mod narrow;
+mod pace;
 mod perform;
 mod plan;
 pub mod preset;
@@ -38,7 +39,9 @@ pub mod shape;
 pub mod spec;
 pub mod step;
 pub mod store;
+mod tables;
 pub mod verify;
+mod wire;
 
 use super::context::{Context, JobError};
 use super::{Job, Profile, StepReport, Weight};
@@ -54,6 +57,10 @@ impl Job for Archive {
         about: "move old rows into a compressed archive that plain SQL reads, every row proven before it is deleted",
     };
     type Step = Step;
+
+    fn check(&self) -> Result<(), String> {
+        self.contradictions()
+    }
 
     async fn plan(&self, cx: &mut Context) -> Result<Vec<Step>, JobError> {
         plan::plan(self, cx).await

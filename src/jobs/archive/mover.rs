@@ -4,31 +4,27 @@
 //! them as segments, read them back through the archive's own SQL, compare, see that nothing else has changed, commit.
 //! Whatever goes wrong before the commit leaves everything as it was, and after it there is nothing left to do.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 use uuid::Uuid;
 
 use super::batch::{Batch, MOST_BYTES, Unreadable};
 use super::changes::{Change, Changes, FIRE_DEFERRED, affect_only};
-use super::copy::{CopyError, Rows};
-use super::digest::{Digest, RowHasher};
+use super::digest::Digest;
 use super::layout::Place;
 use super::narrow::Byte;
+use super::pace::Bounds;
 use super::rule::{Part, Root, Rule};
-use super::segment::{Segments, encode};
+use super::segment::encode;
 use super::shape::{ONE_TEXT, Shape};
 use super::store::{Definition, NewBatch, Store, affect, check_shape, execute};
+use super::wire::{Received, read_digests, stream, write};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::PgError;
 use crate::pg::statement::{Qualified, Statement, literal};
-
-/// How much is sent to the server at a time.
-const PIECE: usize = 1 << 16;
 
 /// Which roots a batch is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,21 +33,6 @@ pub enum Chunk {
     Groups(Vec<String>),
     /// The roots in these pages of their table: from, and up to but without.
     Pages(i64, i64),
-}
-
-/// What a batch may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// How many rows at most; nothing when the chunk is known to be small enough.
-    pub rows: Option<u64>,
-    /// Whether rows are also limited by their size, which costs a look at each before it is deleted.
-    pub by_size: bool,
-    /// How long the deletion of a table's rows may take.
-    pub time: Duration,
-    /// How long a lock is waited for.
-    pub lock_wait: Duration,
-    /// Whether it is the first of the transactions that a chunk is split over.
-    pub first: bool,
 }
 
 /// Everything that a move needs to know.
@@ -159,7 +140,7 @@ impl Move<'_> {
                 left = Some(most.saturating_sub(rows.digest.rows));
             }
             let is_in_doubt = (bounds.by_size || keeping.contains(&part.oid)) && left != Some(0);
-            if is_in_doubt && Self::has_left(conn, part, left).await? {
+            if is_in_doubt && Self::has_remaining(conn, part, left).await? {
                 if !bounds.by_size || rows.digest.rows == 0 {
                     return Err(kept_by_trigger(&part.table));
                 }
@@ -261,7 +242,7 @@ impl Move<'_> {
     }
 
     /// The condition that a row is none of those that stay, after others.
-    fn leaves(part: &Part, most: Option<u64>) -> String {
+    fn to_leave(part: &Part, most: Option<u64>) -> String {
         let kept = part.kept.as_ref().map(|kept| match most {
             Some(_) => format!(" and not exists (select 1 from pg_temp.{} k where k.tid = t.ctid)", kept_table(part)),
             None => format!(" and not exists (select 1 from ({kept}) k where k.tid = t.ctid)"),
@@ -270,22 +251,22 @@ impl Move<'_> {
     }
 
     /// Whether a part has rows of the picked roots that should have left.
-    async fn has_left(conn: &mut PgConnection, part: &Part, most: Option<u64>) -> Result<bool, JobError> {
+    async fn has_remaining(conn: &mut PgConnection, part: &Part, most: Option<u64>) -> Result<bool, JobError> {
         let Part { table, using, on, kept, .. } = part;
         if kept.is_some() && most.is_none() {
             // What is said of the whole does not hold for a rest.
             return Ok(false);
         }
-        let leaves = Self::leaves(part, most);
+        let to_leave = Self::to_leave(part, most);
         let statement =
-            Statement::built(format!("select exists (select 1 from {table} t, {using} where {on}{leaves})"));
+            Statement::built(format!("select exists (select 1 from {table} t, {using} where {on}{to_leave})"));
         let left = sqlx::query_scalar::<_, bool>(statement.to_sql()).fetch_one(conn).await;
         Ok(left.map_err(PgError::from)?)
     }
 
     fn delete(part: &Part, shape: &Shape, most: Option<u64>, by_size: bool) -> String {
         let Part { table, using, on, .. } = part;
-        let kept = Self::leaves(part, most);
+        let kept = Self::to_leave(part, most);
         let some = most.map(|most| {
             let chosen = format!("from {table} t, {using} where {on}{kept} limit {most}");
             if by_size {
@@ -466,77 +447,6 @@ fn kept_by_trigger(table: &Qualified) -> JobError {
 /// Where the rows of a part that stay are written down.
 fn kept_table(part: &Part) -> String {
     format!("pgupkeep_kept_{}", part.oid.0)
-}
-
-/// How rows could not be received.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Received {
-    /// The stream is not what it should be.
-    #[error(transparent)]
-    Copy(#[from] CopyError),
-    /// A value is not what it should be.
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-}
-
-/// Sends a COPY TO STDOUT and hands on its rows.
-///
-/// # Errors
-/// The server's, or the receiver's.
-pub(super) async fn stream(
-    conn: &mut PgConnection,
-    copy: &str,
-    fields: usize,
-    mut row: impl FnMut(&[Option<&[u8]>]) -> Result<(), Received> + Send,
-) -> Result<(), JobError> {
-    let broken = |error: Received| JobError::Refused { fault: Fault::Internal, message: error.to_string() };
-    let mut pieces = conn.copy_out_raw(copy).await?;
-    let mut rows = Rows::of(fields);
-    while let Some(piece) = pieces.try_next().await? {
-        rows.push(&piece, &mut row).map_err(broken)?;
-    }
-    rows.finish().map_err(|error| broken(error.into()))
-}
-
-/// The digest of all rows that a COPY of `(no, columns.., texts..)` gives, and of each segment in the form that lasts,
-/// which stands at these places.
-///
-/// # Errors
-/// The server's; the connection is out of step then.
-pub(super) async fn read_digests(
-    conn: &mut PgConnection,
-    copy: &str,
-    fields: usize,
-    lasting: &[usize],
-) -> Result<(Digest, HashMap<i32, Digest>), JobError> {
-    let (mut all, mut each, mut hasher) = (Digest::default(), HashMap::<i32, Digest>::new(), RowHasher::default());
-    stream(conn, copy, fields + 1, |fields| {
-        let (no, fields) = fields.split_first().ok_or(Received::Unreadable(Unreadable))?;
-        let no =
-            no.and_then(|no| no.try_into().ok()).map(i32::from_be_bytes).ok_or(Received::Unreadable(Unreadable))?;
-        let own = hasher.hash(fields[..lasting.len()].iter().copied());
-        all.add(own);
-        let is_lasting = fields.len() == lasting.len();
-        let hash = if is_lasting { own } else { hasher.hash(lasting.iter().map(|place| fields[*place])) };
-        each.entry(no).or_default().add(hash);
-        Ok(())
-    })
-    .await?;
-    Ok((all, each))
-}
-
-/// Copies segments into their table.
-///
-/// # Errors
-/// The server's.
-pub(super) async fn write(conn: &mut PgConnection, place: &Place, segments: &Segments) -> Result<(), JobError> {
-    let statement = format!("copy {} from stdin (format binary)", place.segments());
-    let mut copy = conn.copy_in_raw(&statement).await?;
-    for piece in segments.stream.chunks(PIECE) {
-        copy.send(piece).await?;
-    }
-    copy.finish().await?;
-    Ok(())
 }
 
 async fn wal_position(conn: &mut PgConnection) -> Result<i64, JobError> {

@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::layout::Place;
 use super::limit::Limit;
-use super::mover::{Bounds, Chunk, Move, Moved};
+use super::mover::{Chunk, Move, Moved};
 use super::narrow::Byte;
+use super::pace::{Bounds, Pace};
 use super::rule::Rule;
 use super::shape::Shape;
 use super::spec::Archive;
@@ -30,8 +31,6 @@ const FACTS_LIMIT: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The share of a table's rows whose leaving makes air of its indexes.
 const MUCH: f64 = 0.2;
-/// Fewer rows than this are not tried when batches take too long.
-const FEWEST_ROWS: u64 = 500;
 
 /// Does one step.
 pub(super) async fn perform(spec: &Archive, step: &Step, cx: &mut Context) -> Result<StepReport, JobError> {
@@ -81,15 +80,7 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
         Move { rule, sources: &sources, store: &store, run_id: cx.run_id(), byte: Byte::of(cx.server().version) };
     let mut totals = Totals::new(rule);
     for chunk in step.chunks() {
-        let mut bounds = Bounds {
-            rows: step.is_large().then_some(step.most),
-            by_size: false,
-            time: spec.batch_time.0,
-            lock_wait: spec.lock_wait.0,
-            first: true,
-        };
-        // How many rows a batch may grow to again.
-        let mut most = step.most;
+        let mut pace = Pace::of(step, spec);
         loop {
             if step.follows || totals.last.is_some() {
                 cx.pause(spec.pause_between.0).await?;
@@ -99,39 +90,24 @@ async fn move_rows(spec: &Archive, step: &MoveStep, name: &str, cx: &mut Context
             if let Some(before) = totals.unsettled() {
                 cx.settle(name, &StepReport::Done(before)).await?;
             }
-            let worked = cx.session.pid;
+            let (worked, bounds) = (cx.session.pid, pace.bounds);
             match one_batch(&moving, &chunk, bounds, name, cx).await {
                 Ok(moved) => {
                     let (more, rows, fitting) = (moved.more, moved.total(), moved.fitting);
                     totals.add(moved, bounds);
-                    if let Some(fitting) = fitting {
-                        tracing::info!(
-                            fitting,
-                            "rows are too large to be in memory together; they are looked at first"
-                        );
-                        (bounds.rows, bounds.by_size) = (Some(fitting.min(most)), true);
-                        continue;
+                    match fitting {
+                        Some(fitting) => pace.was_too_large(fitting),
+                        None if more => pace.went_on(rows),
+                        None => break,
                     }
-                    if !more {
-                        break;
-                    }
-                    if bounds.by_size {
-                        bounds.rows = Some((rows * 2).clamp(1, most));
-                    }
-                    bounds.first = false;
                 }
                 // Which rows of a chunk stay is remembered in the session, so another one cannot go on with a rest.
                 Err(error)
                     if is_too_slow(&error) && cx.session.is_usable() && (bounds.first || cx.session.pid == worked) =>
                 {
-                    // The server stopped it at `batch_time`, and nothing was moved: less at a time, then.
-                    let rows = bounds.rows.unwrap_or(step.most) / 2;
-                    if rows < FEWEST_ROWS && bounds.by_size {
+                    if !pace.was_too_slow() {
                         return Err(error);
                     }
-                    tracing::info!(rows, batch_time = %spec.batch_time, "a batch took too long; the next ones are smaller");
-                    most = rows.max(1);
-                    (bounds.rows, bounds.by_size) = (Some(most), true);
                 }
                 Err(error) if is_locked(&error) => return Ok(totals.locked(&holder_of(rule, cx).await?, spec)),
                 Err(error) => return Err(error),

@@ -6,10 +6,10 @@ use sqlx::PgConnection;
 
 use super::changes::{Change, Changes, FIRE_DEFERRED, affect_only};
 use super::digest::{Digest, RowHasher};
-use super::mover::stream;
 use super::selection::Wanted;
 use super::shape::{Column, ONE_TEXT, Shape};
 use super::store::{Source, Store, execute};
+use super::wire::stream;
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::statement::{Qualified, Statement, literal};

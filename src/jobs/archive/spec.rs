@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::limit::Limit;
 use super::preset::Preset;
@@ -55,7 +54,7 @@ use crate::pg::statement::Qualified;
 /// # assert_eq!(archive.stay.len(), 1);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, remote = "Self")]
+#[serde(deny_unknown_fields)]
 pub struct Archive {
     /// What an application's tables mean: `mlflow`, or the path of a preset file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -223,20 +222,6 @@ fn archive_schema() -> String {
     "archive".to_owned()
 }
 
-impl Serialize for Archive {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Archive {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let archive = Self::deserialize(deserializer)?;
-        archive.check().map_err(D::Error::custom)?;
-        Ok(archive)
-    }
-}
-
 impl Archive {
     /// The table that moves, where it is no preset.
     pub(super) fn root_table(&self) -> Option<Qualified> {
@@ -244,7 +229,7 @@ impl Archive {
     }
 
     /// What contradicts itself, all of it, before any database is asked.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn contradictions(&self) -> Result<(), String> {
         let mut wrong = match (&self.preset, &self.table) {
             (Some(_), Some(_)) => vec!["`preset` and `table` exclude each other: one job moves one of them".to_owned()],
             (None, None) => vec!["say what moves: `preset: mlflow`, or `table: schema.table`".to_owned()],
@@ -376,6 +361,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::jobs::parse_with;
 
     #[test]
     fn every_parameter_but_what_moves_has_a_default() {
@@ -405,7 +391,7 @@ mod tests {
     #[test]
     fn what_contradicts_itself_is_refused_with_words() {
         let check = |with: Value, expected: &str| {
-            let error = serde_json::from_value::<Archive>(with.clone()).expect_err(&with.to_string()).to_string();
+            let error = parse_with::<Archive>(&with).expect_err(&with.to_string()).to_string();
             assert!(error.contains(expected), "{with}: {error}");
         };
         check(json!({}), "say what moves");

@@ -7,8 +7,8 @@ use sqlx::PgConnection;
 
 use super::digest::Digest;
 use super::layout::has_bounds;
-use super::mover::read_digests;
 use super::store::{Source, Store};
+use super::wire::read_digests;
 use crate::config::Connection;
 use crate::fault::Fault;
 use crate::jobs::context::JobError;

@@ -8,6 +8,7 @@
 //! It refuses to use tools of another version, to begin where the last backup would not fit, and to remove the last
 //! good backup, whatever `keep` says. It covers a target's whole server, once per server.
 
+mod complaints;
 mod compress;
 mod count;
 mod dump;

@@ -18,7 +18,7 @@ mod step;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::context::{Context, JobError};
 use super::pattern::TablePattern;
@@ -60,7 +60,7 @@ const MOST_NAMED: usize = 10;
 /// # assert_eq!(reindex.include.len(), 2);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, remote = "Self")]
+#[serde(deny_unknown_fields)]
 pub struct Reindex {
     /// Only indexes that one of these patterns means, by their own name or their table's; empty: all.
     #[serde(default)]
@@ -103,25 +103,6 @@ pub struct Reindex {
     /// Drop leftovers of interrupted rebuilds that are not on record as ours, too.
     #[serde(default)]
     pub adopt: bool,
-}
-
-impl Serialize for Reindex {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Reindex {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let reindex = Self::deserialize(deserializer)?;
-        match reindex.max_size {
-            Some(most) if most.bytes() < reindex.min_size.bytes() => {
-                let least = reindex.min_size;
-                Err(de::Error::custom(format!("`max_size` is {most}, less than the {least} of `min_size`")))
-            }
-            _ => Ok(reindex),
-        }
-    }
 }
 
 /// Which indexes another kind wants rebuilt.
@@ -197,6 +178,16 @@ impl Job for Reindex {
         about: "rebuild bloated or named indexes concurrently, one by one, and clear up after interrupted rebuilds",
     };
     type Step = Step;
+
+    fn check(&self) -> Result<(), String> {
+        let least = self.min_size;
+        match self.max_size {
+            Some(most) if most.bytes() < least.bytes() => {
+                Err(format!("`max_size` is {most}, less than the {least} of `min_size`"))
+            }
+            _ => Ok(()),
+        }
+    }
 
     async fn plan(&self, cx: &mut Context) -> Result<Vec<Step>, JobError> {
         check_server(cx.server())?;
