@@ -168,10 +168,10 @@ fn refuse_invalid(leftover: &Leftover, twin: Option<&Qualified>) -> Step {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use sqlx::postgres::types::Oid;
 
     use super::super::evidence::Density;
     use super::super::facts::tests::{baseline, candidate};
+    use super::super::leftovers::tests::leftover;
     use super::*;
 
     fn spec(with: Value) -> Reindex {
@@ -186,22 +186,6 @@ mod tests {
     fn bloated(name: &str, full: f64) -> Candidate {
         let density = Density { leaf_pages: 48, empty_pages: 0, deleted_pages: 0, avg_leaf_density: full };
         Candidate { density: Some(density), ..candidate(name) }
-    }
-
-    fn leftover(name: &str, twin: Option<&str>, origin: Origin) -> Leftover {
-        Leftover {
-            oid: Oid(16_400),
-            index: Qualified::new("public", name),
-            table_oid: Oid(16_384),
-            table: Qualified::new("public", "t"),
-            rebuilt: name.contains("ccold"),
-            twin: twin.map(|twin| Qualified::new("public", twin)),
-            owner: "owner".to_owned(),
-            role: "upkeep".to_owned(),
-            permitted: true,
-            building: false,
-            origin,
-        }
     }
 
     #[test]

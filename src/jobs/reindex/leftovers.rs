@@ -54,6 +54,8 @@ pub struct Leftover {
     pub twin: Option<Qualified>,
     /// The role that owns it.
     pub owner: String,
+    /// Whether that is a superuser: nobody should be granted that role.
+    pub owner_is_superuser: bool,
     /// The role that we are.
     pub role: String,
     /// Whether we may drop it.
@@ -85,6 +87,7 @@ struct Row {
     twin_schema: Option<String>,
     twin_name: Option<String>,
     owner: String,
+    owner_is_superuser: bool,
     role: String,
     permitted: bool,
     building: bool,
@@ -100,6 +103,7 @@ impl From<Row> for Leftover {
             rebuilt: row.rebuilt,
             twin: row.twin_schema.zip(row.twin_name).map(|(schema, name)| Qualified::new(schema, name)),
             owner: row.owner,
+            owner_is_superuser: row.owner_is_superuser,
             role: row.role,
             permitted: row.permitted,
             building: row.building,
@@ -241,10 +245,49 @@ pub(super) fn gone(note: &str) -> StepReport {
 
 fn not_permitted(leftover: &Leftover) -> StepReport {
     let (owner, role) = (Ident(leftover.owner.clone()), Ident(leftover.role.clone()));
+    let remedy = if leftover.owner_is_superuser {
+        format!("drop it by hand as a superuser, or give {} to another owner", leftover.table)
+    } else {
+        format!("GRANT {owner} TO {role} and USAGE on its schema, or run pgupkeep as {owner}, or drop it by hand")
+    };
     let reason = format!(
-        "the role {role} may not drop {}, which belongs to {owner}; nothing was sent; GRANT {owner} TO {role} \
-         and USAGE on its schema, or run pgupkeep as {owner}, or drop it by hand",
+        "the role {role} may not drop {}, which belongs to {owner}; nothing was sent; {remedy}",
         leftover.index
     );
     StepReport::NotDone { reason, fault: Fault::Privilege, measures: Measures::default() }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// An invalid index of `public.t`, which belongs to the role `owner`.
+    pub fn leftover(name: &str, twin: Option<&str>, origin: Origin) -> Leftover {
+        Leftover {
+            oid: Oid(16_400),
+            index: Qualified::new("public", name),
+            table_oid: Oid(16_384),
+            table: Qualified::new("public", "t"),
+            rebuilt: name.contains("ccold"),
+            twin: twin.map(|twin| Qualified::new("public", twin)),
+            owner: "owner".to_owned(),
+            owner_is_superuser: false,
+            role: "upkeep".to_owned(),
+            permitted: true,
+            building: false,
+            origin,
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_to_be_granted_a_superuser() {
+        let check = |owner_is_superuser, expected: &str| {
+            let leftover = Leftover { owner_is_superuser, ..leftover("i_ccnew", Some("i"), Origin::Ours) };
+            let StepReport::NotDone { reason, fault, .. } = not_permitted(&leftover) else { panic!("not done") };
+            assert_eq!(fault, Fault::Privilege);
+            assert!(reason.contains(expected), "{reason}");
+        };
+        check(false, r#"GRANT "owner" TO "upkeep" and USAGE"#);
+        check(true, r#"give "public"."t" to another owner"#);
+    }
 }

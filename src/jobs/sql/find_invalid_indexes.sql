@@ -29,6 +29,7 @@ select b.indexrelid as oid, b.indrelid as table_oid, b.nspname::text as schema, 
        b.suffix is not distinct from 'ccold' as rebuilt,
        g.indexrelid as twin_oid, g.nspname::text as twin_schema, g.relname::text as twin_name,
        pg_get_userbyid(b.relowner)::text as owner, current_user::text as role,
+       coalesce((select rolsuper from pg_roles where oid = b.relowner), false) as owner_is_superuser,
        (pg_has_role(b.relowner, 'USAGE') or pg_has_role(b.nspowner, 'USAGE'))
        and has_schema_privilege(b.nspname, 'USAGE') as permitted,
        exists (select from pg_stat_progress_create_index p, here
