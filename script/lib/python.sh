@@ -19,30 +19,33 @@ find_pip() {
 }
 
 # MLflow's client without its web server: enough to migrate a database, log runs and read them back. The oldest and the
-# newest that the archive job knows; the old one does not start with a newer SQLAlchemy.
+# newest that the archive job knows; the old one does not start with a newer SQLAlchemy, and loses the spans of its traces
+# with a newer OpenTelemetry.
 readonly mlflow_version=3.17.2 mlflow2_version=2.22.4
 
 find_mlflow() {
   find_mlflow_client PGUPKEEP_MLFLOW_PYTHON "$mlflow_version" sqlalchemy
-  find_mlflow_client PGUPKEEP_MLFLOW2_PYTHON "$mlflow2_version" 'sqlalchemy<2.1'
+  find_mlflow_client PGUPKEEP_MLFLOW2_PYTHON "$mlflow2_version" 'sqlalchemy<2.1' 'opentelemetry-sdk<1.35'
 }
 
-# find_mlflow_client VARIABLE VERSION SQLALCHEMY: sets the variable to the Python that has this client.
+# find_mlflow_client VARIABLE VERSION REQUIREMENT..: sets the variable to the Python that has this client.
 find_mlflow_client() {
-  if [ -n "${!1:-}" ]; then return; fi
-  local home="$cache/mlflow-$2"
-  if [ ! -e "$home/complete" ]; then
+  local variable=$1
+  if [ -n "${!variable:-}" ]; then return; fi
+  local home="$cache/mlflow-$2" wanted=("mlflow-skinny==$2" "${@:3}" alembic psycopg2-binary)
+  # What was installed for other requirements is of no use.
+  if [ "$(cat "$home/complete" 2>/dev/null)" != "${wanted[*]}" ]; then
     say "installing MLflow $2's client into $home (about half a minute)"
     rm -rf "$home"
     if ! make_environment "$home" || ! twice "$home/bin/pip" install -q --disable-pip-version-check \
-      "mlflow-skinny==$2" "$3" alembic psycopg2-binary >&2 </dev/null; then
+      "${wanted[@]}" >&2 </dev/null; then
       skip_suite "mlflow $2" "MLflow's client could not be installed"
       rm -rf "$home"
       return
     fi
-    touch "$home/complete"
+    printf '%s\n' "${wanted[*]}" >"$home/complete"
   fi
-  export "$1=$home/bin/python"
+  export "$variable=$home/bin/python"
 }
 
 make_environment() {

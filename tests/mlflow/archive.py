@@ -6,7 +6,9 @@ a traceback.
 
 import json
 import sys
+import warnings
 
+import mlflow
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -64,13 +66,63 @@ def archived_history(client, experiment, *runs):
 def archived_runs(client, experiment, *runs):
     """The runs are gone from MLflow."""
     assert not client.search_runs([experiment]), "they are gone"
-    for run in runs:
+    refuses(client.get_run, *runs)
+    return {}
+
+
+def ask_something(client, experiment, question):
+    """Logs one trace of two spans."""
+    root = client.start_trace("ask", inputs={"q": question}, tags={"of": "pgupkeep"}, experiment_id=experiment)
+    trace = getattr(root, "trace_id", None) or root.request_id
+    inner = client.start_span("think", trace, root.span_id, inputs={"q": question})
+    client.end_span(trace, inner.span_id, outputs={"thought": question * 2})
+    client.end_trace(trace, outputs={"a": question * 3})
+    return trace
+
+
+def log_traces(client, experiment):
+    traces = [ask_something(client, experiment, number) for number in range(3)]
+    if hasattr(mlflow, "log_feedback") and int(mlflow.__version__.split(".")[0]) > 2:
+        mlflow.log_feedback(trace_id=traces[0], name="right", value=True)
+    return {"traces": traces}
+
+
+def traces(client, *ids):
+    return {trace: client.get_trace(trace).to_dict() for trace in ids}
+
+
+def archived_traces(client, experiment, *ids):
+    """The traces are gone from MLflow; the experiment takes new ones and lets go of them."""
+    assert not client.search_traces([experiment]), "they are gone"
+    refuses(client.get_trace, *ids)
+    late = ask_something(client, experiment, 7)
+    client.set_trace_tag(late, "late", "yes")
+    [found] = client.search_traces([experiment])
+    assert found.info.tags["late"] == "yes", found.info
+    assert client.delete_traces(experiment, max_timestamp_millis=found.info.timestamp_ms + 1, max_traces=10) == 1
+    return {}
+
+
+def archived_experiment(client, experiment, *runs):
+    """The experiment is there with its mark, and empty; it takes a new run."""
+    assert json.loads(client.get_experiment(experiment).tags["pgupkeep.archived"])["rows"] > 3600
+    assert not client.search_runs([experiment]) and not client.search_traces([experiment]), "they are gone"
+    refuses(client.get_run, *runs)
+    late = client.create_run(experiment).info.run_id
+    client.log_metric(late, "loss", 7.5)
+    client.set_terminated(late)
+    assert [run.info.run_id for run in client.search_runs([experiment])] == [late]
+    client.delete_run(late)
+    return {}
+
+
+def refuses(read, *ids):
+    for name in ids:
         try:
-            client.get_run(run)
+            read(name)
         except MlflowException:
             continue
-        raise AssertionError(f"{run} is still there")
-    return {}
+        raise AssertionError(f"{name} is still there")
 
 
 def wish(client, run):
@@ -91,4 +143,7 @@ def tags(client, run):
 
 if __name__ == "__main__":
     url, command, *arguments = sys.argv[1:]
+    # Both versions understand a list of experiments; the newer would rather have it called something else.
+    warnings.simplefilter("ignore", FutureWarning)
+    mlflow.set_tracking_uri(url)
     print(json.dumps(globals()[command](MlflowClient(tracking_uri=url), *arguments)))

@@ -11,12 +11,6 @@ use tokio::process::Command;
 use crate::daemon::{Bench, START, check_invariants};
 use crate::support::*;
 
-fn python(path: &Path) -> Command {
-    let mut command = Command::new(path);
-    command.env("MLFLOW_DISABLE_TELEMETRY", "true").env("DO_NOT_TRACK", "1").stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
 async fn succeed(command: &mut Command) -> String {
     let output = command.output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -30,13 +24,18 @@ async fn mlflow_keeps_working_while_the_daemon_vacuums_and_analyzes_its_database
     let Some(path) = mlflow_python(suite) else { return };
     let Some(bench) = Bench::start(suite, &["autovacuum = off"]).await else { return };
     let url = bench.url.replace("postgres://", "postgresql+psycopg2://");
-    succeed(python(&path).args(["-m", "mlflow", "db", "upgrade", &url])).await;
+    succeed(mlflow_program(&path).args(["-m", "mlflow", "db", "upgrade", &url])).await;
     let tables = bench.number("select count(*) from pg_tables where schemaname = 'public'").await;
     assert!(tables > 60, "MLflow made {tables} tables");
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mlflow/client.py");
     let rounds = rounds(15, 100).to_string();
-    let mut at_work =
-        python(&path).arg(&client).args([&url, &rounds]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut at_work = mlflow_program(&path)
+        .arg(&client)
+        .args([&url, &rounds])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // Every minute in the long rounds, as a user would; every few seconds in the usual ones.
     let (needed, all) = if rounds == "100" { ("* * * * *", "* * * * *") } else { ("*/5 * * * * *", "*/10 * * * * *") };
     let config = ConfigFile::new(&format!(
@@ -81,6 +80,6 @@ schedules:
     let mut conn = bench.connect().await;
     check_invariants(&mut conn).await;
     // And after: the client still works on what pgupkeep has maintained.
-    succeed(python(&path).arg(&client).args([&url, "2"])).await;
-    succeed(python(&path).args(["-m", "mlflow", "db", "upgrade", &url])).await;
+    succeed(mlflow_program(&path).arg(&client).args([&url, "2"])).await;
+    succeed(mlflow_program(&path).args(["-m", "mlflow", "db", "upgrade", &url])).await;
 }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use tokio::process::Command;
 
@@ -72,12 +73,19 @@ from mlflow.store.db.utils import _initialize_tables
 _initialize_tables(sqlalchemy.create_engine(sys.argv[1]))
 ";
 
+/// A Python that tells nobody that it ran, has traces written before it ends, and keeps files out of the sources.
+pub fn mlflow_program(python: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.env("MLFLOW_DISABLE_TELEMETRY", "true").env("DO_NOT_TRACK", "1");
+    command.env("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false").current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
 impl Mlflow {
-    /// A Python program of this environment that tells nobody that it ran.
+    /// A Python program of this environment.
     pub fn program(&self) -> Command {
-        let mut command = Command::new(&self.python);
-        command.env("MLFLOW_DISABLE_TELEMETRY", "true").env("DO_NOT_TRACK", "1").kill_on_drop(true);
-        command
+        mlflow_program(&self.python)
     }
 
     /// Makes an empty database with this MLflow's schema, by its own migrations, and returns its name.

@@ -9,7 +9,7 @@
 //! - [`wait_until`]: the only way to wait; nothing here sleeps blindly.
 //! - [`rounds`]: how often endurance suites repeat.
 //! - [`client_tools`]: PostgreSQL's own tools, for what starts them.
-//! - [`mlflow_database`], [`mlflow_python`], [`mlflows`], [`faketime_library`]: what only some suites need.
+//! - [`mlflow_database`], [`mlflow_python`], [`mlflow_program`], [`mlflows`], [`faketime_library`]: what only some suites need.
 //!
 //! Not every test binary build uses every part, hence the `allow` on unused code.
 #![allow(dead_code, unused_imports, reason = "the parts are there for the suites that need them")]
@@ -32,7 +32,7 @@ pub use daemon::{ConfigFile, Daemon, Said, binary, pgupkeep};
 pub use disk::SmallDisk;
 pub use http::{Answer, get, pages_of, request, sample};
 pub use majors::{Major, majors, one_major};
-pub use mlflow::{DemoSize, Mlflow, mlflow_database, mlflow_python, mlflows};
+pub use mlflow::{DemoSize, Mlflow, mlflow_database, mlflow_program, mlflow_python, mlflows};
 pub use nix::sys::signal::Signal;
 pub use proxy::{Proxy, Traffic};
 pub use suites::{faketime_library, rounds, skip_suite};

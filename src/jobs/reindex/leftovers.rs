@@ -38,6 +38,7 @@ pub enum Origin {
 }
 
 /// An invalid index.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own in the catalogue")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// Its number in the catalogue.
@@ -54,7 +55,7 @@ pub struct Leftover {
     pub twin: Option<Qualified>,
     /// The role that owns it.
     pub owner: String,
-    /// Whether that is a superuser: nobody should be granted that role.
+    /// Whether that role is a superuser, whose membership nobody should be given.
     pub owner_is_superuser: bool,
     /// The role that we are.
     pub role: String,
@@ -75,6 +76,7 @@ impl Leftover {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own in the catalogue")]
 #[derive(sqlx::FromRow)]
 struct Row {
     oid: Oid,
@@ -262,7 +264,7 @@ pub(super) mod tests {
     use super::*;
 
     /// An invalid index of `public.t`, which belongs to the role `owner`.
-    pub fn leftover(name: &str, twin: Option<&str>, origin: Origin) -> Leftover {
+    pub(in super::super) fn leftover(name: &str, twin: Option<&str>, origin: Origin) -> Leftover {
         Leftover {
             oid: Oid(16_400),
             index: Qualified::new("public", name),

@@ -5,11 +5,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::process::Command;
 
 use super::depot::{Depot, counted, counts, restore};
 use crate::jobs::workplace::Workplace;
-use crate::support::{Cluster, majors, mlflow_python, wait_until};
+use crate::support::{Cluster, majors, mlflow_program, mlflow_python, wait_until};
 
 const SUITE: &str = "jobs::backup while MLflow writes";
 
@@ -18,9 +17,8 @@ async fn a_dump_made_while_mlflow_writes_restores_into_an_empty_server_with_equa
     let Some(python) = mlflow_python(SUITE) else { return };
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mlflow/client.py");
     let mlflow = |arguments: &[&str]| {
-        let mut command = Command::new(&python);
-        command.args(arguments).env("MLFLOW_DISABLE_TELEMETRY", "true").env("DO_NOT_TRACK", "1");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        let mut command = mlflow_program(&python);
+        command.args(arguments).stdout(Stdio::null());
         command
     };
     for major in majors(SUITE) {
