@@ -7,7 +7,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use tokio::time::Instant;
 
 use super::{Ledger, LedgerError};
-use crate::pg::PgError;
+use crate::pg::{PgError, pooler};
 
 /// Where sqlx notes which migrations were applied.
 const TABLE: &str = "pgupkeep.migration";
@@ -38,6 +38,7 @@ impl Ledger {
     /// session holds the migration lock for longer than a minute.
     pub async fn migrate(&self) -> Result<Vec<i64>, LedgerError> {
         let mut lent = self.lend().await?;
+        pooler::refuse(&self.connection(), &mut lent).await?;
         let started = Instant::now();
         loop {
             let query = sqlx::query_scalar::<_, bool>(include_str!("sql/try_migration_lock.sql"));

@@ -11,12 +11,15 @@ use crate::config::Connection;
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often the server looks whether we are still there; no server has this by itself, so it tells that settings arrive.
+pub(super) const CHECK_INTERVAL: &str = "1s";
+
 /// Settings of every session of ours.
 ///
 /// `client_connection_check_interval` (PostgreSQL 14+) makes the server notice within a second that we died while
 /// it works; the keepalives do the same for a network that went silent. Both leave nothing of ours running behind.
 const EVERY_SESSION: &[(&str, &str)] = &[
-    ("client_connection_check_interval", "1s"),
+    ("client_connection_check_interval", CHECK_INTERVAL),
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgDatabaseError;
 
+use super::pooler::{self, Pooler};
 use crate::fault::Fault;
 
 /// A failure of a statement or of a connection.
@@ -40,6 +41,9 @@ pub enum PgError {
         /// What the operating system or the server said.
         reason: Box<PgError>,
     },
+    /// The way to the server leads through something that no work is done through.
+    #[error("{0}; nothing was done")]
+    Pooler(Pooler),
     /// Nothing came back in time.
     #[error("the server did not answer within {}", humantime::format_duration(*.0))]
     Stalled(Duration),
@@ -52,9 +56,11 @@ impl PgError {
     /// The code that the program handles this by.
     pub fn fault(&self) -> Fault {
         match self {
+            // It refuses for good, whatever the code says.
+            Self::Server { code, message, .. } if pooler::is_refusal(code, message) => Fault::Login,
             Self::Server { code, .. } => Fault::from_sqlstate(code),
             Self::Connection(_) | Self::Stalled(_) => Fault::Unreachable,
-            Self::Settings(_) => Fault::Login,
+            Self::Settings(_) | Self::Pooler(_) => Fault::Login,
             Self::Connect { reason, .. } => reason.fault(),
             Self::Copy => Fault::Statement,
             Self::Answer(_) => Fault::Internal,
@@ -96,6 +102,12 @@ impl PgError {
     /// What to do next: the server's own hint where it gave one.
     pub fn hint(&self) -> String {
         match self {
+            Self::Pooler(_) => pooler::DIRECTLY.to_owned(),
+            Self::Server { code, message, .. }
+                if pooler::is_refusal(code, message) || pooler::is_mixed_up(code, message) =>
+            {
+                format!("a pooler is in between, through which nothing can be done; {}", pooler::DIRECTLY)
+            }
             Self::Server { hint: Some(hint), .. } => hint.clone(),
             Self::Connect { reason, .. } => reason.hint(),
             _ => self.fault().hint().to_owned(),

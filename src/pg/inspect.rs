@@ -4,20 +4,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use jiff::Timestamp;
+use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection as _, Row as _};
 
 use super::PgError;
 use super::connect::{Purpose, connect, connect_to, within};
+use super::pooler::{self, Pooler};
 use super::session::ANSWER_LIMIT;
 use crate::clock::{Clock, from_sql, to_sql};
 use crate::config::Connection;
 
 /// How long the whole catalogue may take to be read; the server's own limit for the statement is shorter.
 const CATALOGUE_LIMIT: Duration = Duration::from_secs(20);
-
-/// How often our process is looked at again.
-const LOOKS: usize = 4;
 
 /// What is asked besides what is always asked.
 #[derive(Debug, Clone, Copy)]
@@ -37,17 +35,6 @@ pub enum Seen {
     Server(Box<Facts>),
     /// Something in between that is no place to work through.
     Pooler(Pooler),
-}
-
-/// Something between us and the server that is no place to work through.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pooler {
-    /// It lends one server process to several clients by turns: transaction or statement mode.
-    Lends,
-    /// It does not let our settings through, and says so at the login.
-    Refuses(String),
-    /// It is the pooler's own console; its answer to `SHOW VERSION`.
-    Console(String),
 }
 
 /// Everything that was read of a server.
@@ -244,22 +231,14 @@ pub async fn inspect(
     let mut conn = match connect(connection, "pgupkeep/doctor", Purpose::Short).await {
         Ok(conn) => conn,
         Err(error) => match error.refusal() {
-            Some((code, message)) if is_poolers_refusal(code, message) => {
+            Some((code, message)) if pooler::is_refusal(code, message) => {
                 return Ok(Seen::Pooler(Pooler::Refuses(message.to_owned())));
             }
             _ => return Err(error),
         },
     };
-    let pid = match ask_simply(&mut conn, "select pg_catalog.pg_backend_pid()::text").await {
-        Ok(pid) => pid,
-        // A console understands a few words of its own, and no SQL.
-        Err(error) => match ask_simply(&mut conn, "show version").await {
-            Ok(version) => return Ok(Seen::Pooler(Pooler::Console(version))),
-            Err(_) => return Err(error),
-        },
-    };
-    if is_lent(connection, &mut conn, &pid).await? {
-        return Ok(Seen::Pooler(Pooler::Lends));
+    if let Some(pooler) = pooler::find(connection, &mut conn).await? {
+        return Ok(Seen::Pooler(pooler));
     }
     let facts = read(&mut conn, question, clock).await?;
     // Everything is known already; how the connection ends does not matter.
@@ -303,41 +282,6 @@ pub async fn hand_over(
     within(CATALOGUE_LIMIT, query.fetch_all(conn)).await
 }
 
-/// Whether the login failed because a pooler does not know the settings that we ask for.
-fn is_poolers_refusal(code: &str, message: &str) -> bool {
-    code.starts_with("08") && message.contains("unsupported startup parameter")
-}
-
-/// Whether our server process is given to another client while we are between two statements.
-///
-/// A second client opens a transaction, for the length of which it must have a process of its own. If that is ours, or
-/// if we get another one meanwhile, somebody lends processes by the transaction. PgBouncer lends the one that came
-/// back last unless told to lend them in turn. Nothing of this is seen by looking at one connection alone.
-async fn is_lent(connection: &Connection, conn: &mut PgConnection, pid: &str) -> Result<bool, PgError> {
-    let mut other = connect(connection, "pgupkeep/doctor", Purpose::Short).await?;
-    match ask_simply(&mut other, "begin").await {
-        // Lent by the statement: there are no transactions at all.
-        Err(PgError::Server { message, .. }) if message.contains("statement pooling") => return Ok(true),
-        begun => drop(begun?),
-    }
-    let theirs = ask_simply(&mut other, "select pg_catalog.pg_backend_pid()::text").await?;
-    let ours = ask_simply(conn, "select pg_catalog.pg_backend_pid()::text").await?;
-    ask_simply(&mut other, "rollback").await?;
-    let _ended = within(ANSWER_LIMIT, other.close()).await;
-    let mut lent = ours != pid || theirs == ours || theirs == pid;
-    // One that lends its processes in turn gives us the other client's now.
-    for _ in 0..LOOKS {
-        lent |= ask_simply(conn, "select pg_catalog.pg_backend_pid()::text").await? != pid;
-    }
-    Ok(lent)
-}
-
-/// Asks by the simple protocol, which prepares nothing, and gives back the first column of the first row.
-async fn ask_simply(conn: &mut PgConnection, sql: &'static str) -> Result<String, PgError> {
-    let row = within(ANSWER_LIMIT, sqlx::raw_sql(sql).fetch_optional(conn)).await?;
-    row.map_or_else(|| Ok(String::new()), |row| row.try_get_unchecked(0).map_err(PgError::from))
-}
-
 async fn read(
     conn: &mut PgConnection,
     question: Question<'_>,
@@ -346,8 +290,7 @@ async fn read(
     let clock_ahead = compare_clocks(conn, clock).await?;
     let server = sqlx::query_as(include_str!("sql/inspect_server.sql"));
     let server = within(ANSWER_LIMIT, server.fetch_one(&mut *conn)).await?;
-    let interval = sqlx::query_scalar("select pg_catalog.current_setting('client_connection_check_interval')");
-    let interval: String = within(ANSWER_LIMIT, interval.fetch_one(&mut *conn)).await?;
+    let settings_arrive = if pooler::settings_arrive(conn).await? { SettingsArrive::Yes } else { SettingsArrive::No };
     let settings = sqlx::query_as(include_str!("sql/inspect_settings.sql"));
     let settings = within(ANSWER_LIMIT, settings.fetch_all(&mut *conn)).await?;
     let tables = sqlx::query_as(include_str!("sql/inspect_tables.sql"));
@@ -359,7 +302,6 @@ async fn read(
     let ledger = sqlx::query_as(include_str!("sql/inspect_ledger.sql"));
     let ledger = within(ANSWER_LIMIT, ledger.fetch_one(&mut *conn)).await?;
     let offsets = read_offsets(conn, question).await?;
-    let settings_arrive = if interval == "1s" { SettingsArrive::Yes } else { SettingsArrive::No };
     Ok(Facts { server, settings_arrive, clock_ahead, settings, tables, databases, holders, ledger, offsets })
 }
 

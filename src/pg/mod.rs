@@ -4,6 +4,7 @@ pub mod connect;
 pub mod describe;
 pub mod error;
 pub mod inspect;
+pub mod pooler;
 pub mod progress;
 pub mod session;
 pub mod statement;

@@ -12,6 +12,7 @@ use sqlx::{Connection as _, Executor as _, Row as _};
 
 use super::PgError;
 use super::connect::{Purpose, connect, within};
+use super::pooler;
 use super::progress::{Seen, look};
 use super::statement::Statement;
 use crate::config::Connection;
@@ -91,9 +92,10 @@ impl Session {
     /// Opens a session under the given `application_name`.
     ///
     /// # Errors
-    /// When the target cannot be reached or refuses the login.
+    /// When the target cannot be reached or refuses the login, or lies behind a pooler that lends its processes.
     pub async fn open(connection: &Connection, name: &str) -> Result<Self, PgError> {
         let mut work = connect(connection, name, Purpose::Work).await?;
+        pooler::refuse(connection, &mut work).await?;
         let (pid, backend_start, server) = introduce(&mut work).await?;
         Ok(Self {
             connection: connection.clone(),

@@ -445,3 +445,34 @@ async fn a_pooler_in_between_is_found_in_every_mode() {
     let console = "error pooler: this is a pooler's own console, which says \"PgBouncer ";
     check(&format!("{through}pool_mode = session"), "pgbouncer", 1, console).await;
 }
+
+#[tokio::test]
+async fn nothing_is_done_through_a_pooler_that_lends_server_processes_and_the_words_say_why() {
+    let suite = "work behind a pooler";
+    let Some(program) = installed_bouncer(suite) else { return };
+    let Some(bench) = sound(suite, YAML).await else { return };
+    let cases = [
+        (
+            "ignore_startup_parameters = extra_float_digits, options",
+            "a pooler in transaction or statement mode is in between",
+        ),
+        ("ignore_startup_parameters = extra_float_digits", "a pooler is in between, through which nothing can be done"),
+    ];
+    for (settings, expected) in cases {
+        let bouncer = Bouncer::start(&program, &bench.cluster, &format!("{settings}\npool_mode = transaction")).await;
+        let url = bench.cluster.url_through(bouncer.address, &bench.database);
+        for arguments in
+            [&["plan", "everything"][..], &["run", "everything", "--local"], &["run", "everything"], &["daemon"]]
+        {
+            let said = pgupkeep(&bench.config.path(), arguments, &[("DATABASE_URL", &url)]).await;
+            assert_eq!(said.code, Some(69), "{arguments:?}: {said:?}");
+            for words in [expected, "give the server's own host and port in the url"] {
+                assert!(said.stderr.contains(words), "{arguments:?}: {said:?}");
+            }
+        }
+    }
+    let mut conn = bench.cluster.connect(&bench.database).await;
+    let ledger: bool =
+        sqlx::query_scalar("select to_regclass('pgupkeep.run') is not null").fetch_one(&mut conn).await.unwrap();
+    assert!(!ledger, "nothing was made");
+}

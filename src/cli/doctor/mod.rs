@@ -33,6 +33,7 @@ use crate::names::TargetName;
 use crate::pg::PgError;
 use crate::pg::connect::{Purpose, options};
 use crate::pg::inspect::{Facts, Question, Seen, inspect};
+use crate::pg::pooler::Pooler;
 
 /// How long a transaction may be open before it is told of.
 const OPEN_FOR: Duration = Duration::from_hours(1);
@@ -115,7 +116,7 @@ fn is_unreachable(place: &Place) -> bool {
     match &place.seen {
         Err(error) => Exit::of_fault(error.fault()) == Exit::Unreachable,
         // The login was refused, whoever refused it.
-        Ok(Seen::Pooler(crate::pg::inspect::Pooler::Refuses(_))) => true,
+        Ok(Seen::Pooler(Pooler::Refuses(_))) => true,
         Ok(_) => false,
     }
 }

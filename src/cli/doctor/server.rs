@@ -3,7 +3,8 @@
 use super::finding::{Check, Finding, Level};
 use crate::cli::output;
 use crate::lengths::rough;
-use crate::pg::inspect::{Facts, Holder, Pooler, SettingsArrive};
+use crate::pg::inspect::{Facts, Holder, SettingsArrive};
+use crate::pg::pooler::{DIRECTLY, Pooler};
 use crate::pg::statement::Ident;
 
 /// The majors that every release is tested with.
@@ -28,26 +29,7 @@ const OVERRIDDEN: [&str; 5] = [
 
 /// A pooler in between: in transaction mode it is no place for working sessions.
 pub(super) fn judge_pooler(pooler: &Pooler) -> Finding {
-    const DIRECTLY: &str =
-        "give the server's own host and port in the target's url; the application may keep the pooler";
-    let (found, why) = match pooler {
-        Pooler::Lends => (
-            "a pooler in transaction or statement mode is in between: the server process changed hands between statements"
-                .to_owned(),
-            "it is no place for working sessions: advisory locks, settings and the process of a statement would belong to \
-             somebody else a moment later, so that nothing would guard the work, and cancelling would hit strangers",
-        ),
-        Pooler::Refuses(message) => (
-            format!("a pooler is in between, which refuses the session's settings: {message}"),
-            "a session of ours needs its own time limits, and the server must notice when we vanish; a pooler in \
-             transaction mode is refused for working sessions in any case",
-        ),
-        Pooler::Console(version) => (
-            format!("this is a pooler's own console, which says {version:?}, not a database"),
-            "there is nothing to maintain in it",
-        ),
-    };
-    Finding::new(Level::Error, Check::Pooler, found).because(why).remedy(DIRECTLY)
+    Finding::new(Level::Error, Check::Pooler, pooler.to_string()).because(pooler.why()).remedy(DIRECTLY)
 }
 
 /// What the facts about a server mean for any work on it.
@@ -105,7 +87,7 @@ fn arrive(facts: &Facts) -> Option<Finding> {
             "the settings of our sessions do not reach the server: a pooler swallows them",
         )
         .because("the server would not notice that pgupkeep died, and time limits of the role end its statements")
-        .remedy("give the server's own host and port in the target's url")
+        .remedy(DIRECTLY)
     })
 }
 

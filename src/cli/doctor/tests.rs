@@ -15,9 +15,8 @@ use crate::cli::exit::Exit;
 use crate::jobs::archive::rule::Use;
 use crate::jobs::{JOB_KINDS, JobSpec};
 use crate::names::JobName;
-use crate::pg::inspect::{
-    Closed, Database, Facts, Holder, LedgerFacts, Pooler, ServerFacts, Setting, SettingsArrive, Table,
-};
+use crate::pg::inspect::{Closed, Database, Facts, Holder, LedgerFacts, ServerFacts, Setting, SettingsArrive, Table};
+use crate::pg::pooler::Pooler;
 use crate::pg::statement::Qualified;
 
 /// A server on which nothing is wrong.
