@@ -112,6 +112,13 @@ pub struct CalendarSpan {
     pub days: i32,
 }
 
+impl CalendarSpan {
+    /// About how many days these are, by the mean month of the Gregorian calendar.
+    pub fn about_days(self) -> f64 {
+        f64::from(self.months).mul_add(365.2425 / 12.0, f64::from(self.days))
+    }
+}
+
 /// The longest span that makes sense, in years; PostgreSQL's calendar is wider still.
 const LONGEST_YEARS: i16 = 1000;
 

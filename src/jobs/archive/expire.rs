@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -18,15 +19,18 @@ use crate::jobs::context::{Context, JobError};
 use crate::jobs::{Measures, StepReport};
 use crate::lengths::CalendarSpan;
 use crate::pg::connect::within;
-use crate::pg::statement::Statement;
+use crate::pg::statement::{Statement, literal};
 use crate::repository::export::{Export, Exported, ExportedTable};
 
 const FACTS_LIMIT: Duration = Duration::from_secs(20);
 /// How many groups go in one transaction, and about how many rows.
 const GROUPS: usize = 1000;
+/// When the job began, by the clock of the server whose archive it is.
+const BEGUN: &str = "select pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)";
 const ROWS: i64 = 1_000_000;
 
-/// The steps that delete what was last active longer ago than it is to be kept; held groups stay.
+/// The steps that delete what was last active longer ago than it is to be kept; held groups stay, and so does what this
+/// very job, begun so long ago, has archived.
 ///
 /// # Errors
 /// When the catalogue cannot be read.
@@ -35,14 +39,17 @@ pub(super) async fn plan(
     store: &Store,
     rule: &str,
     keep: CalendarSpan,
+    begun_ago: Duration,
 ) -> Result<Vec<ExpireStep>, JobError> {
+    let begun =
+        within(FACTS_LIMIT, sqlx::query_scalar(BEGUN).bind(begun_ago.as_secs_f64()).fetch_one(&mut *conn)).await?;
     let statement = Statement::built(format!(
         "select g.group_id, g.row_count, to_char(({}) at time zone 'UTC', 'YYYY-MM-DD') as before from {} g \
          join {} u on u.rule_id = g.rule_id where u.name = $1 and g.row_count > 0 and {} order by g.last_activity, g.group_id",
         kept_from(keep),
         store.table("group_state"),
         store.table("rule"),
-        is_due(keep)
+        is_due(keep, begun)
     ));
     let query = sqlx::query_as::<_, (i64, i64, String)>(statement.to_sql()).bind(rule);
     let due = within(FACTS_LIMIT, query.fetch_all(conn)).await?;
@@ -52,6 +59,7 @@ pub(super) async fn plan(
         rows: groups.iter().map(|(_, rows, _)| rows).sum(),
         before: groups.first().map(|(.., before)| before.clone()).unwrap_or_default(),
         keep,
+        begun,
     });
     Ok(steps.collect())
 }
@@ -61,9 +69,13 @@ fn kept_from(keep: CalendarSpan) -> String {
     format!("clock_timestamp() - make_interval(months => {}, days => {})", keep.months, keep.days)
 }
 
-/// The condition over a group `g` that it has been kept long enough and is not held.
-fn is_due(keep: CalendarSpan) -> String {
-    format!("g.last_activity < {} and coalesce(g.hold_until <= clock_timestamp(), true)", kept_from(keep))
+/// The condition over a group `g` that it has been kept long enough, is not held, and has got no rows since the job began.
+fn is_due(keep: CalendarSpan, begun: DateTime<Utc>) -> String {
+    format!(
+        "g.last_activity < {} and coalesce(g.hold_until <= clock_timestamp(), true) and g.archived_at < {}",
+        kept_from(keep),
+        literal(begun.to_rfc3339())
+    )
 }
 
 /// As many groups as one transaction takes.
@@ -90,8 +102,8 @@ pub(super) async fn perform(
     cx: &mut Context,
 ) -> Result<StepReport, JobError> {
     let store = Store::new(&spec.schema);
-    let groups = Groups::Only(&step.groups);
-    let kept_of = groups.condition("group_id");
+    let planned = Groups::Only(&step.groups).condition("group_id");
+    let goes = Groups::Expiring.condition("group_id");
     let sources = store.sources(cx.reader().await?, None).await?;
     let export = match &spec.repository {
         Some(repository) => Some(begin(repository, step, cx).await?),
@@ -103,63 +115,58 @@ pub(super) async fn perform(
     let hold = vec![
         "begin".to_owned(),
         "set local search_path = pg_catalog, pg_temp".to_owned(),
-        format!("select 1 from {} where {kept_of} order by group_id for update", store.table("group_state")),
+        format!("select 1 from {} where {planned} order by group_id for update", store.table("group_state")),
         "drop table if exists pg_temp.pgupkeep_restored".to_owned(),
+        // The moves of this very run, a restore or its hold may have changed what was due when the plan was made.
         format!(
-            "create temporary table pgupkeep_restored on commit drop as select group_key from {} where {kept_of}",
-            store.table("group_state")
+            "create temporary table pgupkeep_restored on commit drop as select group_id, group_key, row_count from {} g \
+             where {planned} and {}",
+            store.table("group_state"),
+            is_due(step.keep, step.begun)
         ),
     ];
-    let still_due = Statement::built(format!(
-        "select count(*), coalesce(sum(g.row_count), 0)::bigint from {} g where {kept_of} and {}",
-        store.table("group_state"),
-        is_due(step.keep)
-    ));
+    let count = "select count(*), coalesce(sum(row_count), 0)::bigint from pg_temp.pgupkeep_restored";
     let copies: Vec<String> = match &export {
-        Some(_) => sources.iter().map(|source| copy_of(source, groups)).collect(),
+        Some(_) => sources.iter().map(|source| copy_of(source, Groups::Expiring)).collect(),
         None => Vec::new(),
     };
     let mut delete: Vec<String> =
-        sources.iter().map(|source| format!("delete from {} where {kept_of}", source.place.segments())).collect();
-    delete.push(format!("delete from {} where {kept_of}", store.table("group_state")));
+        sources.iter().map(|source| format!("delete from {} where {goes}", source.place.segments())).collect();
+    delete.push(format!("delete from {} where {goes}", store.table("group_state")));
     let commit = "commit".to_owned();
     let script = hold.iter().chain(&copies).chain(&delete).chain(&unmarks).chain([&commit]);
     let script = Statement::built(script.map(String::as_str).collect::<Vec<_>>().join(";\n"));
     let mut conn = cx.session.lend()?;
     let work = async {
         execute(&mut conn, &hold).await?;
-        // The moves of this very run, a restore or its hold may have changed what was due when the plan was made.
-        let due = sqlx::query_as::<_, (i64, i64)>(still_due.to_sql()).fetch_one(&mut conn).await?;
-        if due != (i64::try_from(step.groups.len()).unwrap_or(i64::MAX), step.rows) {
-            let message = "some of these groups were active, restored or held since the plan was made; nothing was deleted, \
-                           and the next attempt plans anew";
-            return Err(JobError::Refused { fault: Fault::Locked, message: message.to_owned() });
-        }
+        let (groups, rows) = sqlx::query_as::<_, (i64, i64)>(count).fetch_one(&mut conn).await?;
         let written = match &export {
-            Some((export, manifest)) => {
-                let written = write(&mut conn, export, manifest.clone(), &store, &sources, groups).await;
+            Some((export, manifest)) if groups > 0 => {
+                let written = write(&mut conn, export, manifest.clone(), &store, &sources).await;
                 if written.is_err() {
                     export.discard();
                 }
                 Some(written?)
             }
-            None => None,
+            _ => None,
         };
         execute(&mut conn, &delete).await?;
         // What is gone for good is not said to be in the archive.
         affect_only(&mut conn, &unmarks).await?;
         execute(&mut conn, &[commit]).await?;
-        Ok(written)
+        Ok((groups, rows, written))
     };
     let done = cx.oversee(name, &script, work).await;
-    let written = cx.take_back(conn, done).await?;
+    let (gone, rows, written) = cx.take_back(conn, done).await?;
+    let planned = i64::try_from(step.groups.len()).unwrap_or(i64::MAX);
     let detail = json!({
-        "groups": step.groups.len(),
+        "groups": gone,
+        "no_longer_due": planned - gone,
         "last_active_before": step.before,
         "export": written.as_ref().map(|manifest| manifest.id.as_str()),
         "exported_bytes": written.map(|manifest| manifest.tables.iter().map(|table| table.file.bytes).sum::<u64>()),
     });
-    Ok(StepReport::Done(Measures { rows: Some(step.rows), detail: Some(detail), ..Measures::default() }))
+    Ok(StepReport::Done(Measures { rows: Some(rows), detail: Some(detail), ..Measures::default() }))
 }
 
 /// An export's place, and what it says of itself so far.
@@ -200,8 +207,8 @@ async fn write(
     mut manifest: Exported,
     store: &Store,
     sources: &[Source],
-    groups: Groups<'_>,
 ) -> Result<Exported, JobError> {
+    let groups = Groups::Expiring;
     sound(verify_groups(conn, store, sources, groups).await?)?;
     for source in sources {
         let Source { place, shape, .. } = source;

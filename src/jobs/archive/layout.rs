@@ -326,56 +326,76 @@ pub fn show(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<Strin
         format!("comment on view {all} is {both}"),
     ]);
     statements.extend(older.iter().map(|(place, _)| format!("drop function if exists {}()", place.all_rows())));
-    statements.extend(readers(place, shape, &columns, &parts));
+    let shapes: Vec<&Shape> = [shape].into_iter().chain(earlier).collect();
+    statements.extend(readers(&place.of(), &shapes, &columns, &parts));
     statements
 }
 
-/// The functions that find the rows of one group, and of one series of it.
-fn readers(place: &Place, shape: &Shape, columns: &[(Ident, String)], parts: &[String]) -> Vec<String> {
-    let (of, table) = (place.of(), &shape.table);
-    let groups: Vec<&Column> = places(shape, Role::Group).map(|nth| &shape.columns[nth]).collect();
+/// The functions that find the rows of one group, and of one series of it, for the groups of every shape.
+///
+/// Several rules may have archived rows of the table in groups of their own; each function reads what all of them hold.
+fn readers(of: &Qualified, shapes: &[&Shape], columns: &[(Ident, String)], parts: &[String]) -> Vec<String> {
     // Whatever their arguments were: a table's earlier shapes may have had others.
-    let mut statements = vec![drop_functions(&of)];
-    if groups.is_empty() {
-        return statements;
-    }
+    let mut statements = vec![drop_functions(of)];
     let typed = columns.iter().map(|(name, of)| format!("{name} {of}")).collect::<Vec<_>>().join(", ");
-    let types = |columns: &[&Column]| columns.iter().map(|column| column.stored.clone()).collect::<Vec<_>>().join(", ");
-    let mut reader = |arguments: &[&Column], extra: &str| {
-        let condition = |shown: bool| {
-            let each = arguments.iter().enumerate().map(|(nth, column)| {
-                let of =
-                    columns.iter().find(|(name, _)| shown && *name == column.name).map(|(_, of)| format!("::{of}"));
-                format!("{} = ${}{}", column.name, nth + 1, of.unwrap_or_default())
-            });
-            each.collect::<Vec<_>>().join(" and ")
-        };
-        // Rows that older shapes hold are found, too, without their segments' bounds.
-        let mut union = vec![format!("{} where {}{extra}", parts[0], condition(false))];
-        union.extend(parts.iter().skip(1).map(|part| format!("select * from ({part}) o where {}", condition(true))));
-        let body = literal(union.join("\nunion all "));
-        let signature = format!("{of}({})", types(arguments));
-        let about = literal(format!("The archived rows of {table} with the given {}.", named(arguments)));
+    let mut made: Vec<String> = Vec::new();
+    // The oldest first: what a function of these types means does not change when another rule comes.
+    for arguments in shapes.iter().rev().flat_map(|shape| keys(shape)) {
+        let types = arguments.iter().map(|column| column.stored.clone()).collect::<Vec<_>>().join(", ");
+        if made.contains(&types) {
+            continue;
+        }
+        let each = shapes.iter().zip(parts).map(|(shape, part)| {
+            let (from, condition) = found_by(shape, part, &arguments, columns);
+            format!("{from} where {condition}")
+        });
+        let body = literal(each.collect::<Vec<_>>().join("\nunion all "));
+        let signature = format!("{of}({types})");
+        let table = &shapes[0].table;
+        let about = literal(format!("The archived rows of {table} with the given {}.", named(&arguments)));
         statements.push(format!("create function {signature} returns table ({typed}) language sql stable as {body}"));
         statements.push(format!("comment on function {signature} is {about}"));
-    };
-    reader(&groups, "");
-    let series: Vec<&Column> = shape.series.iter().map(|nth| &shape.columns[*nth]).collect();
-    if let Some(first) = series.first() {
-        let mut arguments = groups.clone();
-        arguments.push(first);
-        let key = format!("${}", arguments.len());
-        let extra = if has_bounds(first) {
-            format!(
-                " and pgupkeep_lo <= {key}::text and pgupkeep_hi >= {key}::text \
-                 and (pgupkeep_series is null or pgupkeep_series = {key})"
-            )
-        } else {
-            String::new()
-        };
-        reader(&arguments, &extra);
+        made.push(types);
     }
     statements
+}
+
+/// By which columns a shape's rows are asked for: those of its group, and those with its first series column.
+fn keys(shape: &Shape) -> Vec<Vec<&Column>> {
+    let groups: Vec<&Column> = places(shape, Role::Group).map(|nth| &shape.columns[nth]).collect();
+    if groups.is_empty() {
+        return Vec::new();
+    }
+    let first = shape.series.first().map(|nth| &shape.columns[*nth]);
+    let series = first.map(|first| groups.iter().copied().chain([first]).collect());
+    [groups].into_iter().chain(series).collect()
+}
+
+/// What to read of one shape's rows, and the condition that its columns have the values of the arguments.
+fn found_by(shape: &Shape, part: &str, arguments: &[&Column], columns: &[(Ident, String)]) -> (String, String) {
+    let own = |argument: &Column| shape.columns.iter().find(|column| column.name == argument.name);
+    let is_native = arguments.iter().all(|argument| own(argument).is_some_and(|own| own.stored == argument.stored));
+    let mut conditions: Vec<String> = Vec::new();
+    for (nth, argument) in arguments.iter().enumerate() {
+        let (name, value) = (&argument.name, format!("${}", nth + 1));
+        if !is_native {
+            let shown = columns.iter().find(|(shown, _)| shown == name).map_or("text", |(_, of)| of.as_str());
+            conditions.push(format!("{name} = {value}::{shown}"));
+            continue;
+        }
+        conditions.push(format!("{name} = {value}"));
+        let first = shape.series.first().map(|nth| &shape.columns[*nth]);
+        if first.is_some_and(|first| first.name == *name && has_bounds(first)) {
+            // Segments that cannot hold it are passed over, and series of another value are not taken apart.
+            conditions.push(format!(
+                "pgupkeep_lo <= {value}::text and pgupkeep_hi >= {value}::text \
+                 and (pgupkeep_series is null or pgupkeep_series = {value})"
+            ));
+        }
+    }
+    // The rows of older shapes are found by what they are shown as.
+    let from = if is_native { part.to_owned() } else { format!("select * from ({part}) o") };
+    (from, conditions.join(" and "))
 }
 
 /// Drops every function of a name; their own names are quoted by the server.

@@ -15,7 +15,7 @@ use super::rule::Rule;
 use super::shape::Shape;
 use super::spec::Archive;
 use super::step::{MoveStep, ReportStep, Sizes, Step};
-use super::store::{self, Store};
+use super::store::{self, Source, Store};
 use crate::amounts::ByteSize;
 use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
@@ -166,8 +166,8 @@ async fn known_sources(store: &Store, rule: &Rule, cx: &mut Context) -> Result<V
         let shape = Shape::read(conn, part).await?;
         let known = if exists { store.sources(conn, Some(&part.table)).await? } else { Vec::new() };
         let is_known = known.iter().any(|source| source.current);
-        let found = known.into_iter().find(|source| source.is_for(&shape));
-        let place = found.map(|source| source.place).ok_or_else(|| JobError::Refused {
+        let found = Source::find(&known, &shape);
+        let place = found.map(|source| source.place.clone()).ok_or_else(|| JobError::Refused {
             fault: Fault::Locked,
             message: if is_known {
                 format!(

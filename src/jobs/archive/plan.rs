@@ -11,7 +11,7 @@ use super::rule::Rule;
 use super::shape::{Carrier, Column, Role, Shape};
 use super::spec::Archive;
 use super::step::{self, Expected, MoveStep, ReportStep, Sizes, Step};
-use super::store::Store;
+use super::store::{Source, Store};
 use super::{backup, expire, layout};
 use crate::amounts::rough_size;
 use crate::fault::Fault;
@@ -80,7 +80,8 @@ pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, 
         steps.push(Step::Report(ReportStep { tables, before }));
     }
     if let (Limit::At(keep), true) = (spec.archive_keep, exists) {
-        let due = expire::plan(cx.reader().await?, &store, &rule.name, keep).await?;
+        let begun_ago = cx.job_age().await?.unwrap_or_default();
+        let due = expire::plan(cx.reader().await?, &store, &rule.name, keep, begun_ago).await?;
         steps.extend(due.into_iter().map(Step::Expire));
     }
     Ok(steps)
@@ -232,7 +233,7 @@ async fn lacks_something(store: &Store, rule: &Rule, cx: &mut Context) -> Result
     for part in &rule.parts {
         let shape = Shape::read(conn, part).await?;
         let known = store.sources(conn, Some(&part.table)).await?;
-        if !known.iter().any(|source| source.is_for(&shape)) {
+        if Source::find(&known, &shape).is_none() {
             return Ok(Lacks::Places);
         }
         if !store.access(conn, &part.table).await?.is_empty() {

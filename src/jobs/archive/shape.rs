@@ -257,6 +257,14 @@ impl Shape {
         places
     }
 
+    /// Whether it has the same columns, of the same types in the same order, whatever part each of them plays.
+    pub fn has_columns_of(&self, other: &Self) -> bool {
+        fn columns(shape: &Shape) -> impl Iterator<Item = (&Ident, &str)> {
+            shape.columns.iter().map(|column| (&column.name, column.shown.as_str()))
+        }
+        columns(self).eq(columns(other))
+    }
+
     /// The columns that the archive shows as text, with their places.
     pub fn shown_as_text(&self) -> impl Iterator<Item = (usize, &Column)> {
         self.texts().filter(|(_, column)| column.is_shown_as_text())

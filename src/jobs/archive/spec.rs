@@ -104,7 +104,8 @@ pub struct Archive {
     /// How old the newest good backup may be, where a backup job looks after the target.
     #[serde(default = "require_backup")]
     pub require_backup: Limit<Elapsed>,
-    /// For how long the archive itself is kept.
+    /// How long ago something must last have happened before rows leave the archive for good; rows of a rule without `age`
+    /// count from their archival. Not shorter than `older_than`.
     #[serde(default = "off::<CalendarSpan>")]
     pub archive_keep: Limit<CalendarSpan>,
     /// The repository that what is not kept any more is exported to before it is deleted; may be left out if there is
@@ -237,7 +238,20 @@ impl Archive {
             (None, Some(table)) => self.check_table(table),
         };
         let is_foreign = self.schema.is_empty() || self.schema.len() > 63 || self.schema.starts_with("pg_");
+        // Without an age the archive counts from the archival.
+        let has_age = self.preset.is_some() || self.age.is_some();
+        let is_kept_shorter = match self.archive_keep {
+            // A month is no certain number of days.
+            Limit::At(keep) => has_age && keep.about_days() + 3.0 < self.older_than.about_days(),
+            Limit::Off => false,
+        };
         wrong.extend(told([
+            (
+                is_kept_shorter,
+                "`archive_keep` is shorter than `older_than`, and both count from the last activity: what is archived would be \
+                 deleted by the next run"
+                    .to_owned(),
+            ),
             (self.batch_rows == 0, "`batch_rows` must be at least 1".to_owned()),
             (
                 self.batch_time.0.is_zero() || self.lock_wait.0.is_zero(),
@@ -395,6 +409,7 @@ mod tests {
             assert!(error.contains(expected), "{with}: {error}");
         };
         check(json!({}), "say what moves");
+        check(json!({ "preset": "mlflow", "archive_keep": "30 days" }), "`archive_keep` is shorter than `older_than`");
         check(json!({ "preset": "mlflow", "table": "a.b" }), "exclude each other");
         check(json!({ "preset": "wandb" }), "no preset is called `wandb`: there is mlflow");
         check(json!({ "preset": "mlflow", "scope": "models" }), "experiments, metric_history, runs, traces");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::mover::Chunk;
@@ -118,6 +119,8 @@ pub struct ExpireStep {
     pub before: String,
     /// How long the archive keeps them.
     pub keep: CalendarSpan,
+    /// When the job began: groups that have got rows since then stay.
+    pub begun: DateTime<Utc>,
 }
 
 /// One unit of work.

@@ -46,9 +46,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// Whether rows of this shape go here now.
-    pub fn is_for(&self, shape: &Shape) -> bool {
-        self.current && self.shape == *shape
+    /// The one of a table's sources, the present one first, that rows of this shape go to: the views show its columns,
+    /// though another rule's shape of the same columns may be the present one.
+    pub fn find<'s>(known: &'s [Self], shape: &Shape) -> Option<&'s Self> {
+        let found = known.iter().find(|source| source.shape == *shape)?;
+        known[0].shape.has_columns_of(shape).then_some(found)
     }
 }
 
@@ -132,7 +134,7 @@ impl Store {
     pub async fn sources(&self, conn: &mut PgConnection, table: Option<&Qualified>) -> Result<Vec<Source>, JobError> {
         let statement = Statement::built(format!(
             "select source_id, table_schema, table_name, view_name, columns, series, ordered_by, current from {} \
-             where $1::text is null or (table_schema = $1 and table_name = $2) order by table_schema, table_name, source_id desc",
+             where $1::text is null or (table_schema = $1 and table_name = $2) order by table_schema, table_name, current desc, source_id desc",
             self.table("source")
         ));
         let query = sqlx::query_as::<_, SourceRow>(statement.to_sql());
@@ -162,19 +164,25 @@ impl Store {
     /// # Errors
     /// When it cannot be read or made.
     pub async fn ensure_source(&self, conn: &mut PgConnection, shape: &Shape) -> Result<Place, JobError> {
-        let known = self.sources(conn, Some(&shape.table)).await?;
-        if let Some(source) = known.iter().find(|source| source.is_for(shape)) {
+        let mut known = self.sources(conn, Some(&shape.table)).await?;
+        if let Some(source) = Source::find(&known, shape) {
             return Ok(source.place.clone());
+        }
+        if let Some(nth) = known.iter().position(|source| source.shape == *shape) {
+            let place = known.remove(nth).place;
+            self.retire(conn, &shape.table).await?;
+            let revive = format!("update {} set current = true where source_id = $1", self.table("source"));
+            let revive = Statement::built(revive);
+            let query = sqlx::query(revive.to_sql()).bind(place.source_id);
+            within(CATALOGUE_LIMIT, query.execute(&mut *conn)).await?;
+            execute(conn, &layout::show(&place, shape, &earlier(known))).await?;
+            return Ok(place);
         }
         let view = match known.first() {
             Some(source) => source.place.view.clone(),
             None => self.free_view(conn, &shape.table).await?,
         };
-        let retire =
-            format!("update {} set current = false where table_schema = $1 and table_name = $2", self.table("source"));
-        let retire = Statement::built(retire);
-        let query = sqlx::query(retire.to_sql()).bind(&shape.table.schema.0).bind(&shape.table.name.0);
-        within(CATALOGUE_LIMIT, query.execute(&mut *conn)).await?;
+        self.retire(conn, &shape.table).await?;
         let names =
             |places: &[usize]| places.iter().map(|place| shape.columns[*place].name.0.clone()).collect::<Vec<_>>();
         let insert = Statement::built(format!(
@@ -194,11 +202,19 @@ impl Store {
         let place = Place { schema: self.schema.clone(), source_id, view };
         let lz4 = sqlx::query_scalar::<_, bool>(include_str!("../sql/read_lz4.sql"));
         let lz4 = within(CATALOGUE_LIMIT, lz4.fetch_one(&mut *conn)).await?;
-        let older = known.into_iter().map(|source| (source.place, source.shape)).collect::<Vec<_>>();
         let mut statements = layout::create(&place, shape, lz4);
-        statements.extend(layout::show(&place, shape, &older));
+        statements.extend(layout::show(&place, shape, &earlier(known)));
         execute(conn, &statements).await?;
         Ok(place)
+    }
+
+    async fn retire(&self, conn: &mut PgConnection, table: &Qualified) -> Result<(), JobError> {
+        let retire =
+            format!("update {} set current = false where table_schema = $1 and table_name = $2", self.table("source"));
+        let retire = Statement::built(retire);
+        let query = sqlx::query(retire.to_sql()).bind(&table.schema.0).bind(&table.name.0);
+        within(CATALOGUE_LIMIT, query.execute(conn)).await?;
+        Ok(())
     }
 
     /// A name for a table's view, so that neither it nor what is named after it is taken: the table's own, with its
@@ -421,6 +437,10 @@ impl Store {
         within(CATALOGUE_LIMIT, sqlx::query(statement.to_sql()).bind(ids).bind(numbers).execute(conn)).await?;
         Ok(())
     }
+}
+
+fn earlier(sources: Vec<Source>) -> Vec<(Place, Shape)> {
+    sources.into_iter().map(|source| (source.place, source.shape)).collect()
 }
 
 /// Sends statements one after the other.

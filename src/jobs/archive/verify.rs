@@ -39,6 +39,8 @@ pub enum Groups<'a> {
     All,
     /// Those with these numbers.
     Only(&'a [i64]),
+    /// Those that the present transaction is about to delete.
+    Expiring,
 }
 
 impl Groups<'_> {
@@ -46,6 +48,7 @@ impl Groups<'_> {
     pub(super) fn condition(self, column: &str) -> String {
         match self {
             Self::All => "true".to_owned(),
+            Self::Expiring => format!("{column} in (select group_id from pg_temp.pgupkeep_restored)"),
             Self::Only([]) => "false".to_owned(),
             Self::Only(ids) => {
                 format!("{column} in ({})", ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))

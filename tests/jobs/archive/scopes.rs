@@ -108,3 +108,32 @@ async fn what_the_archive_no_longer_keeps_is_no_longer_marked() {
     assert_eq!(place.ask(marked).await, "x");
     assert_eq!(archived_rows(&place).await, "10");
 }
+
+#[tokio::test]
+async fn scopes_that_take_turns_keep_one_place_each_and_the_functions_of_all() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    let places = "select count(*) from archive_store.source where table_name = 'metrics'";
+    place.execute("select s.run('young', 'FINISHED', 1, 1)").await;
+    for turn in 1..=3 {
+        place.execute(&format!("select s.run('h{turn}', 'FINISHED', 200, 1)")).await;
+        place.run(&scope("metric_history")).await.succeeded();
+        place.execute(&format!("select s.run('e{turn}', 'FINISHED', 300, {})", turn + 1)).await;
+        place.run(&scope("experiments")).await.succeeded();
+        for run in [format!("h{turn}"), format!("e{turn}")] {
+            let read = format!("select count(*) from archive.metrics_of('{run}')");
+            assert_eq!(place.ask(&read).await, "10", "{run} in turn {turn}");
+        }
+        assert_eq!(place.ask(places).await, "2", "after turn {turn}");
+    }
+    assert_eq!(place.ask("select count(*) from archive.metrics").await, "60");
+    assert_eq!(
+        place.ask("select count(*) from archive.metrics_of('h1', (select min(key) from archive.metrics))").await,
+        "5"
+    );
+    for name in ["metric_history", "experiments"] {
+        assert_eq!(place.plan(&scope(name)).await, Vec::<String>::new(), "{name}");
+    }
+}

@@ -148,7 +148,8 @@ fn root_of(
     let conditions: Vec<String> =
         old.into_iter().chain(wanted).chain(reasons.iter().map(|reason| format!("NOT ({})", reason.when))).collect();
     let eligible = conditions.join("\n AND ");
-    let activity = age.as_ref().map_or_else(|| instant(&moment.cutoff), Age::instant);
+    // Of rows without an age nothing is known but when they were moved.
+    let activity = age.as_ref().map_or_else(|| "now()".to_owned(), Age::instant);
     let group = match &age {
         Some(age) => format!("coalesce(to_char({} AT TIME ZONE 'UTC', 'YYYY-MM'), 'never')", age.instant()),
         None => "'all'::text".to_owned(),
