@@ -270,7 +270,7 @@ fn divide(
 
 /// The run of the firing at `due_at`, which may not start before `not_before`.
 fn run(plan: &Plan<'_>, due_at: Timestamp, trigger: Trigger, not_before: Timestamp) -> Firing {
-    let ready = later(due_at, jitter(plan.entry, due_at, plan.jitter)).max(not_before);
+    let ready = later(due_at, jitter(plan.entry, due_at, longest_jitter(plan, due_at))).max(not_before);
     let disposition = match plan.window.map(|window| window.opening_at_or_after(ready)) {
         None => Disposition::Run { trigger, eligible_at: ready, closes_at: None },
         Some(Some(opening)) => {
@@ -279,6 +279,14 @@ fn run(plan: &Plan<'_>, due_at: Timestamp, trigger: Trigger, not_before: Timesta
         Some(None) => Disposition::Missed { reason: "its window does not open again before the calendar ends".into() },
     };
     Firing { due_at, disposition }
+}
+
+/// For how long a firing may be delayed: not beyond the middle of what is left of its window, which would be lost.
+fn longest_jitter(plan: &Plan<'_>, due_at: Timestamp) -> Duration {
+    let Some(opening) = plan.window.and_then(|window| window.opening_at_or_after(due_at)) else { return plan.jitter };
+    let begin = opening.opens.max(due_at);
+    let middle = later(begin, opening.closes.duration_since(begin) / 2);
+    Duration::try_from(middle.duration_since(due_at)).unwrap_or(Duration::ZERO).min(plan.jitter)
 }
 
 /// The delay of one firing: between nothing and `most`, evenly spread, in microseconds.

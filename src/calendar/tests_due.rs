@@ -154,6 +154,25 @@ fn jitter_delays_the_start_by_at_most_its_length_and_always_alike() {
 }
 
 #[test]
+fn jitter_never_takes_a_start_out_of_its_window() {
+    let window = Window::new("01:00", "05:00", &[], &zone("Europe/Berlin").expect("a zone")).expect("a window");
+    for (text, most) in [("30 4 * * *", 15), ("0 2 * * *", 90), ("30 0 * * *", 150), ("59 4 * * *", 1)] {
+        let cadence = cron(text);
+        for day in 1..28 {
+            let plan = Plan { window: Some(&window), jitter: Duration::from_hours(6), ..plan(&cadence, CatchUp::All) };
+            let from = instant(&format!("2026-05-{day:02}T20:00:00Z"));
+            let firing = cadence.next_after(from).expect("a next one");
+            let due = due(&plan, from, firing);
+            let Disposition::Run { eligible_at, closes_at: Some(closes), .. } = due.firings[0].disposition else {
+                panic!("{due:?}")
+            };
+            let delay = eligible_at.duration_since(firing);
+            assert!(eligible_at < closes && delay <= SignedDuration::from_mins(most), "{text}: {delay:?}");
+        }
+    }
+}
+
+#[test]
 fn a_clock_that_was_set_back_fires_nothing_and_moves_nothing() {
     let cadence = cron("* * * * *");
     let (cursor, now) = (instant("2026-05-02T01:00:00Z"), instant("2026-05-02T00:00:00Z"));

@@ -159,6 +159,7 @@ pub(super) fn entry_of(
         next_due_at: next.map(Into::into),
         next_due_local: next.map(|next| output::local_rfc3339(next, &config.timezone)),
         cursor_at: cursor.map(Into::into),
+        is_displaced: false,
     }
 }
 

@@ -120,8 +120,8 @@ async fn prepare(ledger: &Ledger, config: &Config, daemon_id: Uuid) -> Result<()
     if !applied.is_empty() {
         tracing::info!(versions = ?applied, "brought the ledger up to date");
     }
-    register(ledger, config).await?;
-    patiently(ledger, || ledger.beat_daemon(daemon_id)).await
+    patiently(ledger, || ledger.beat_daemon(daemon_id)).await?;
+    register(ledger, daemon_id, config).await
 }
 
 /// Tells systemd for ever that this process is alive: for waits that may last, such as that for the control database.

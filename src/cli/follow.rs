@@ -222,7 +222,9 @@ fn step_line(step: &StepRow, outcome: &str) -> String {
     if !size.is_empty() {
         facts.push(size);
     }
-    let error = output::or_blank(step.error.as_deref().map(|error| format!(": {error}")));
+    // A step that is a refusal says why in its own name.
+    let error = step.error.as_deref().filter(|error| !step.step.ends_with(error));
+    let error = output::or_blank(error.map(|error| format!(": {error}")));
     format!("{word}: {} ({}){error}", step.step, facts.join(", "))
 }
 

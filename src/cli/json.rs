@@ -332,6 +332,8 @@ pub struct Entry {
     pub next_due_local: Option<String>,
     /// Up to where daemons have turned it into runs; null before one took it up, and in `check`.
     pub cursor_at: Option<Instant>,
+    /// Whether daemons leave it alone, because the configuration that one of them took up last has it not, or otherwise.
+    pub is_displaced: bool,
 }
 
 /// A firing to come, as `next` lists it.
@@ -592,7 +594,7 @@ pub struct Finding {
     /// `ok`, `note`, `warning` or `error`.
     pub level: String,
     /// `reach`, `version`, `pooler`, `clock`, `time_zone`, `rights`, `tools`, `repository`, `disk`, `settings`, `holders`,
-    /// `age`, `ledger` or `daemons`.
+    /// `indexes`, `age`, `ledger` or `daemons`.
     pub check: String,
     /// The target; null for a control database that is none.
     pub target: Option<String>,

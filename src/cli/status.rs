@@ -92,7 +92,8 @@ fn with_cursor(config: &Config, entry: &Entry, cursors: &[Cursor], now: Timestam
         cursor.entry == entry.name && cursor.retired_at.is_none() && cursor.definition == entry.cadence.fingerprint()
     });
     let at = own.map(|cursor| cursor.at);
-    entry_of(config, entry, entry.cadence.next_after(at.unwrap_or(now)), at)
+    let is_displaced = own.is_none() && cursors.iter().any(|cursor| cursor.entry == entry.name);
+    json::Entry { is_displaced, ..entry_of(config, entry, entry.cadence.next_after(at.unwrap_or(now)), at) }
 }
 
 fn tell(status: &json::Status) {
@@ -142,10 +143,13 @@ fn tell_entries(entries: &[json::Entry]) {
     }
     let mut table = output::table(&["ENTRY", "JOB", "WHEN", "NEXT DUE", "REMARK"]);
     for entry in entries {
-        let remark = match (entry.paused, &entry.cursor_at) {
-            (true, _) => "paused",
-            (false, None) => "no daemon has taken it up yet",
-            (false, Some(_)) => "",
+        let remark = match &entry.cursor_at {
+            _ if entry.paused => "paused",
+            None if entry.is_displaced => {
+                "left alone: the configuration that was taken up last has it not, or otherwise"
+            }
+            None => "no daemon has taken it up yet",
+            Some(_) => "",
         };
         let next = output::or_blank(entry.next_due_at.as_ref().map(json::Instant::for_people));
         table.add_row([&entry.entry, &entry.job, &entry.cadence, &next, remark]);

@@ -16,6 +16,10 @@ pub fn difference(old: &Config, new: &Config) -> Vec<String> {
     }
     let listen = |config: &Config| config.http.listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
     lines.extend(change("http: listen", listen(old), listen(new)));
+    let length = |time: Duration| humantime::format_duration(time).to_string();
+    lines.extend(change("defaults: lease", length(old.lease), length(new.lease)));
+    lines.extend(change("defaults: shutdown_grace", length(old.shutdown_grace), length(new.shutdown_grace)));
+    changes("repository", &old.repositories.0, &new.repositories.0, |old, new| change("", old, new), &mut lines);
     changes("target", &old.targets, &new.targets, target_changes, &mut lines);
     changes("window", &windows(old), &windows(new), |old, new| change("", old.describe(), new.describe()), &mut lines);
     changes("job", &old.jobs, &new.jobs, job_changes, &mut lines);
@@ -212,6 +216,14 @@ schedules:
             // New credentials for the same database are taken up at once.
             &[],
         );
+        check(
+            &[(
+                "windows:",
+                "defaults: { lease: 20s, shutdown_grace: 1m }\nrepositories: { r: { url: file:///srv/b } }\nwindows:",
+            )],
+            &["defaults: lease 30s became 20s", "defaults: shutdown_grace 8s became 1m", "repository r: added"],
+            &[],
+        );
         check(&[("h/b\"", "h/b\", max_runs: 5")], &["target b: max_runs 2 became 5"], &[]);
         check(
             &[("timeout: 1h, retries: 1", "timeout: 2h, retries: 9, targets: a")],
@@ -252,7 +264,7 @@ schedules:
     #[test]
     fn what_cannot_change_while_running_waits_for_the_next_start() {
         check(
-            &[("version: 1", "version: 1\nworkers: 5\ncontrol: b\nlogging: { level: debug }\ndefaults: { lease: 1m }")],
+            &[("version: 1", "version: 1\nworkers: 5\ncontrol: b\nlogging: { level: debug }")],
             &[],
             &[
                 "control database changed; takes effect at the next start",

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::Engine;
 use super::scheduler::admit;
@@ -17,7 +18,7 @@ use crate::config::env::process_variable;
 use crate::config::resolve::LoadError;
 use crate::config::{Config, Paused};
 use crate::ledger::run::NewRun;
-use crate::ledger::schedule::{Decision, Registered, View};
+use crate::ledger::schedule::{CountsFrom, Decision, Registered, View};
 use crate::ledger::{Ledger, LedgerError};
 use crate::names::EntryName;
 use crate::run_state::{Outcome, Trigger};
@@ -28,10 +29,9 @@ const RETRY: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When the control database fails in a way that waiting does not mend.
-pub async fn register(ledger: &Ledger, config: &Config) -> Result<(), LedgerError> {
-    let entries: Vec<(EntryName, String)> =
-        config.entries.iter().map(|entry| (entry.name.clone(), entry.cadence.fingerprint())).collect();
-    let registered = patiently(ledger, || ledger.register_entries(&entries)).await?;
+pub async fn register(ledger: &Ledger, daemon_id: Uuid, config: &Config) -> Result<(), LedgerError> {
+    let entries = definitions(config);
+    let registered = patiently(ledger, || ledger.register_entries(daemon_id, &entries, CountsFrom::Now)).await?;
     for (entry, what) in registered {
         match what {
             Registered::New => tracing::info!(%entry, "schedule entry is new; it counts from now"),
@@ -40,6 +40,26 @@ pub async fn register(ledger: &Ledger, config: &Config) -> Result<(), LedgerErro
         }
     }
     Ok(())
+}
+
+/// Makes the running configuration's entries count again, once no daemon is up that took up another one later.
+///
+/// # Errors
+/// When the control database fails.
+pub async fn take_back(ledger: &Ledger, daemon_id: Uuid, config: &Config) -> Result<bool, LedgerError> {
+    if !ledger.is_newest(daemon_id).await? {
+        return Ok(false);
+    }
+    ledger.register_entries(daemon_id, &definitions(config), CountsFrom::WhereItStopped).await?;
+    tracing::warn!(
+        "the daemon with another configuration is gone; the entries of this one count again, those that it had retired from \
+         where they stopped"
+    );
+    Ok(true)
+}
+
+fn definitions(config: &Config) -> Vec<(EntryName, String)> {
+    config.entries.iter().map(|entry| (entry.name.clone(), entry.cadence.fingerprint())).collect()
 }
 
 /// Tries until it is done, while the failure is a passing one.
@@ -80,7 +100,7 @@ pub async fn reload(engine: &Engine, path: &Path) -> Reloaded {
             return Reloaded::Kept;
         }
     };
-    if let Err(error) = register(&engine.shared.ledger, &new).await {
+    if let Err(error) = register(&engine.shared.ledger, engine.shared.daemon_id, &new).await {
         tracing::error!(%error, "the reload failed; the running configuration stays in force");
         return Reloaded::Kept;
     }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::reload::take_back;
 use super::{Pulse, Shared};
 use crate::calendar::{self, Disposition, Due, Firing, Overlap, Plan};
 use crate::config::{Config, Entry};
@@ -28,16 +29,22 @@ const FALLBACK: Duration = Duration::from_secs(30);
 const OTHERS_TURN: Duration = Duration::from_millis(200);
 /// How soon to look again while the control database is away.
 const AWAY: Duration = Duration::from_secs(1);
+/// How soon to look again while entries of ours are not ours.
+const FOREIGN: Duration = Duration::from_secs(5);
 /// A cursor that is so far ahead of the database's clock is worth a warning.
 const AHEAD: Duration = Duration::from_mins(1);
 
 /// How many rows one round of planning writes, roughly: a long downtime is made up for in several short transactions.
 const MOST_ROWS: usize = 2_000;
 
+/// After so many looks in a row at which an entry was not ours another configuration has taken it: one alone may be a
+/// reload under way.
+const DISPLACED: u32 = 2;
+
 /// What the scheduler has said already, so that it says it once.
 #[derive(Debug, Default)]
 pub struct Said {
-    /// Entries whose cursor was not ours, and at how many looks in a row: one alone may be a reload under way.
+    /// Entries whose cursor was not ours, and at how many looks in a row.
     foreign: BTreeMap<EntryName, u32>,
     ahead: BTreeSet<EntryName>,
 }
@@ -53,7 +60,8 @@ pub async fn run(shared: Shared, pulse: watch::Sender<Pulse>) {
                 Some(Some((now, next))) => {
                     let next_text = next.as_ref().map(|(instant, entry)| format!("{entry} at {instant}"));
                     pulse.send_replace(Pulse { at: Some(Instant::now()), next: next_text });
-                    next.map_or(FALLBACK, |(instant, _)| wait_for(instant, now))
+                    let most = if said.foreign.is_empty() { FALLBACK } else { FOREIGN };
+                    next.map_or(FALLBACK, |(instant, _)| wait_for(instant, now)).min(most)
                 }
                 Some(None) => OTHERS_TURN,
                 None => AWAY,
@@ -97,6 +105,9 @@ pub async fn once(
     let Some((view, written)) = planned else { return Ok(None) };
     tell(&decision.runs, &written);
     said.look(&config, &view);
+    if said.is_displaced() && take_back(&shared.ledger, shared.daemon_id, &config).await? {
+        return Ok(None);
+    }
     if decision.runs.iter().any(|run| run.state == RunState::Queued) {
         shared.work.ring();
     }
@@ -235,6 +246,11 @@ fn tell(runs: &[NewRun], written: &[Uuid]) {
 }
 
 impl Said {
+    /// Whether another configuration has taken entries of ours away.
+    fn is_displaced(&self) -> bool {
+        self.foreign.values().any(|looks| *looks >= DISPLACED)
+    }
+
     /// Says once what is odd about the cursors.
     fn look(&mut self, config: &Config, view: &View) {
         for entry in &config.entries {
@@ -244,12 +260,13 @@ impl Said {
             } else {
                 let looks = self.foreign.entry(entry.name.clone()).or_default();
                 *looks = looks.saturating_add(1);
-                if *looks == 2 {
+                if *looks == DISPLACED {
                     let retired = view.cursors.iter().any(|c| c.entry == entry.name && c.retired_at.is_some());
                     let what = if retired { "does not have this entry" } else { "defines this entry differently" };
                     tracing::warn!(
                         entry = %entry.name,
-                        "a daemon with another configuration, loaded later, {what}; leaving it alone until a reload"
+                        "a daemon with another configuration, loaded later, {what}; leaving it alone until a reload, or until \
+                         that daemon is gone"
                     );
                 }
             }

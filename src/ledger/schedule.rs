@@ -10,6 +10,7 @@ use sqlx::types::Json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::daemon::DAEMON_FRESH;
 use super::run::NewRun;
 use super::{Ledger, LedgerError, odd};
 use crate::clock::from_sql;
@@ -73,6 +74,15 @@ pub enum Registered {
     Retired,
 }
 
+/// From where on an entry counts that another daemon's configuration did not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CountsFrom {
+    /// From now on, as after any change.
+    Now,
+    /// From where it stopped, since nobody has changed it: the other daemon is gone.
+    WhereItStopped,
+}
+
 #[derive(sqlx::FromRow)]
 struct CursorRow {
     entry: String,
@@ -88,14 +98,16 @@ const TURN_POLL: Duration = Duration::from_millis(50);
 impl Ledger {
     /// Takes up a configuration's entries: new and changed ones start now, absent ones are retired.
     ///
-    /// Only a start or a reload does this, never the planning: of two daemons with different files the last loaded
-    /// wins, and the other leaves the entry alone.
+    /// A start or a reload does this: of two daemons with different files the last loaded wins, and the other leaves the
+    /// entry alone until that one is gone.
     ///
     /// # Errors
     /// When the control database fails.
     pub async fn register_entries(
         &self,
+        daemon_id: Uuid,
         entries: &[(EntryName, String)],
+        from: CountsFrom,
     ) -> Result<Vec<(EntryName, Registered)>, LedgerError> {
         let entries: Vec<_> = entries
             .iter()
@@ -107,7 +119,9 @@ impl Ledger {
             let mut tx = self.answer(lent.begin()).await?;
             if self.take_planning_turn(&mut tx).await? {
                 let query = sqlx::query_as::<_, (String, String)>(include_str!("sql/register_entries.sql"))
-                    .bind(Json(&entries));
+                    .bind(Json(&entries))
+                    .bind(daemon_id)
+                    .bind(from == CountsFrom::WhereItStopped);
                 let rows = self.answer(query.fetch_all(&mut *tx)).await?;
                 self.answer(tx.commit()).await?;
                 lent.give_back();
@@ -119,6 +133,19 @@ impl Ledger {
             }
             tokio::time::sleep(TURN_POLL).await;
         }
+    }
+
+    /// Whether of the daemons that are up this one took up its configuration last.
+    ///
+    /// # Errors
+    /// When the control database fails.
+    pub async fn is_newest(&self, daemon_id: Uuid) -> Result<bool, LedgerError> {
+        let query = sqlx::query_scalar(include_str!("sql/is_newest.sql"));
+        let query = query.bind(daemon_id).bind(DAEMON_FRESH.as_secs_f64());
+        let mut lent = self.lend().await?;
+        let newest = self.answer(query.fetch_one(&mut *lent)).await?;
+        lent.give_back();
+        Ok(newest)
     }
 
     /// Lets the scheduler decide about what is due, and writes what it decided, in one short transaction.

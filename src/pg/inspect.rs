@@ -50,6 +50,8 @@ pub struct Facts {
     pub settings: Vec<Setting>,
     /// The tables that a job may be for.
     pub tables: Vec<Table>,
+    /// Invalid indexes that nobody is building, quoted, with their schemas; at most a hundred.
+    pub invalid_indexes: Vec<String>,
     /// The databases of the whole server that hold data of people.
     pub databases: Vec<Database>,
     /// Who keeps dead rows or WAL from being removed.
@@ -295,6 +297,8 @@ async fn read(
     let settings = within(ANSWER_LIMIT, settings.fetch_all(&mut *conn)).await?;
     let tables = sqlx::query_as(include_str!("sql/inspect_tables.sql"));
     let tables = within(CATALOGUE_LIMIT, tables.fetch_all(&mut *conn)).await?;
+    let invalid_indexes = sqlx::query_scalar(include_str!("sql/inspect_invalid_indexes.sql"));
+    let invalid_indexes = within(CATALOGUE_LIMIT, invalid_indexes.fetch_all(&mut *conn)).await?;
     let databases = sqlx::query_as(include_str!("sql/inspect_databases.sql"));
     let databases = within(CATALOGUE_LIMIT, databases.fetch_all(&mut *conn)).await?;
     let holders = sqlx::query_as(include_str!("sql/inspect_holders.sql")).bind(question.open_for.as_secs_f64());
@@ -302,7 +306,18 @@ async fn read(
     let ledger = sqlx::query_as(include_str!("sql/inspect_ledger.sql"));
     let ledger = within(ANSWER_LIMIT, ledger.fetch_one(&mut *conn)).await?;
     let offsets = read_offsets(conn, question).await?;
-    Ok(Facts { server, settings_arrive, clock_ahead, settings, tables, databases, holders, ledger, offsets })
+    Ok(Facts {
+        server,
+        settings_arrive,
+        clock_ahead,
+        settings,
+        tables,
+        invalid_indexes,
+        databases,
+        holders,
+        ledger,
+        offsets,
+    })
 }
 
 /// The server's answer lies somewhere between our two looks at the clock; its middle is the best guess.

@@ -1,5 +1,6 @@
 //! Which backups are kept: the newest of each of the last days, weeks and months that have one. Pure.
 //!
+//! Backups that lack something are kept by the same rule for as long as they are newer than the last complete one.
 //! Days without a backup do not count, so an outage, or a clock that was set, never makes old backups go: only newer
 //! good ones do. The last good one is always kept, and so is the last one of each database that the newest backup
 //! was meant to hold. What is damaged is never counted on, and never removed either: people must decide about it.
@@ -63,18 +64,19 @@ pub fn expendable<I: Clone + Ord>(keep: Keep, backups: &[Held<I>]) -> Vec<I> {
     let mut newest_first: Vec<&Held<I>> = backups.iter().collect();
     newest_first.sort_by(|one, other| (other.completed_at, &other.id).cmp(&(one.completed_at, &one.id)));
     let complete: Vec<&Held<I>> = newest_first.iter().copied().filter(|backup| backup.complete).collect();
+    // What was made after the last complete one is all that there is of these days.
+    let since: Vec<&Held<I>> = newest_first.iter().copied().take_while(|backup| !backup.complete).collect();
     let mut kept: BTreeSet<&I> = BTreeSet::new();
-    for (count, period) in [(keep.daily.get(), Period::Day), (keep.weekly, Period::Week), (keep.monthly, Period::Month)]
-    {
-        let mut newest: BTreeMap<Date, &I> = BTreeMap::new();
-        for backup in &complete {
-            newest.entry(period.begin(backup.completed_at)).or_insert(&backup.id);
+    let counts = [(keep.daily.get(), Period::Day), (keep.weekly, Period::Week), (keep.monthly, Period::Month)];
+    for backups in [&complete, &since] {
+        for (count, period) in counts {
+            let mut newest: BTreeMap<Date, &I> = BTreeMap::new();
+            for backup in backups {
+                newest.entry(period.begin(backup.completed_at)).or_insert(&backup.id);
+            }
+            kept.extend(newest.values().rev().take(usize::try_from(count).unwrap_or(usize::MAX)));
         }
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        kept.extend(newest.values().rev().take(count));
     }
-    // Whatever was made after the last complete one is all that there is of these days.
-    kept.extend(newest_first.iter().take_while(|backup| !backup.complete).map(|backup| &backup.id));
     kept.extend(complete.first().map(|backup| &backup.id));
     for database in newest_first.first().into_iter().flat_map(|newest| &newest.meant) {
         kept.extend(newest_first.iter().find(|backup| backup.databases.contains(database)).map(|backup| &backup.id));
@@ -144,6 +146,8 @@ mod tests {
         // Incomplete ones are kept only as long as nothing complete is newer.
         check(keep(2, 0, 0), &["2026-11-01", "2026-11-02!", "2026-11-03!"], &[]);
         check(keep(2, 0, 0), &["2026-11-01!", "2026-11-02", "2026-11-03!"], &["2026-11-01!"]);
+        // And then as many as of the complete ones.
+        check(keep(2, 0, 0), &["2026-11-01", "2026-11-02!", "2026-11-03!", "2026-11-04!"], &["2026-11-02!"]);
     }
 
     #[test]
@@ -153,7 +157,7 @@ mod tests {
             ..held(&format!("{day}!"))
         };
         let backups = [only("b", "2026-11-01"), only("a", "2026-11-02"), only("a", "2026-11-03")];
-        assert_eq!(expendable(keep(1, 0, 0), &backups), Vec::<String>::new());
+        assert_eq!(expendable(keep(1, 0, 0), &backups), ["2026-11-02!"]);
         let complete = Held { meant: BTreeSet::from(["a".to_owned()]), ..held("2026-11-04") };
         let backups = [backups[0].clone(), backups[1].clone(), complete];
         assert_eq!(expendable(keep(1, 0, 0), &backups), ["2026-11-01!", "2026-11-02!"]);
@@ -202,6 +206,7 @@ mod tests {
             // And not everything stays for ever.
             let complete = left.iter().filter(|backup| backup.complete).count();
             prop_assert!(complete <= (daily + weekly + monthly) as usize + 4);
+            prop_assert!(left.len() <= 2 * (daily + weekly + monthly) as usize + 8);
         }
     }
 }

@@ -131,3 +131,33 @@ async fn a_ledger_newer_than_the_binary_is_refused_with_clear_words() {
         assert!(said.stderr.contains("version 9999, newer than the"), "{command}: {said:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_takes_its_entries_back_when_the_one_with_another_file_is_gone() {
+    let Some(bench) = Bench::start("pair of files", &[]).await else { return };
+    bench.execute(TICKS).await;
+    let config = config(&["one"], "5s");
+    let other = ConfigFile::new(
+        "version: 1\ntargets: { one: { url: \"env:URL_ONE\" } }\njobs: { v: { kind: vacuum } }\n\
+         schedules: { daily: [ { job: v, at: \"02:00\" } ] }",
+    );
+    let variables = [("URL_ONE", bench.url.as_str())];
+    let mut own = Daemon::start(&config.path(), &variables);
+    own.wait_for_line("ready", START).await;
+    let fired = "select count(*) from pgupkeep.run where entry = 'cron/tick'";
+    bench.wait_for_count("firings", fired, 2, START).await;
+    let mut stray = Daemon::start(&other.path(), &variables);
+    own.wait_for_line("leaving it alone until a reload", START).await;
+    let status = pgupkeep(&config.path(), &["status"], &variables).await;
+    assert!(status.stdout.contains("left alone: the configuration that was taken up last has it not"), "{status:?}");
+    let displaced = bench.number(fired).await;
+    stray.stop(START).await;
+    own.wait_for_line("the daemon with another configuration is gone", START).await;
+    bench.wait_for_count("what fell due meanwhile", fired, displaced + 2, START).await;
+    own.stop(START).await;
+    // Not one second is without its row.
+    let forgotten = "select count(*) from (select due_at - lag(due_at) over (order by due_at) as gap from pgupkeep.run
+                      where entry = 'cron/tick') g where gap > interval '1 second'";
+    assert_eq!(bench.number(forgotten).await, 0);
+    check_invariants(&mut bench.connect().await).await;
+}

@@ -50,6 +50,8 @@ pub(super) enum Check {
     Settings,
     /// Does somebody keep dead rows or WAL from being removed?
     Holders,
+    /// Are there indexes that nobody can use?
+    Indexes,
     /// How old are transaction ids?
     Age,
     /// Is the ledger there?
@@ -73,6 +75,7 @@ impl Check {
             Self::Disk => "disk",
             Self::Settings => "settings",
             Self::Holders => "holders",
+            Self::Indexes => "indexes",
             Self::Age => "age",
             Self::Ledger => "ledger",
             Self::Daemons => "daemons",

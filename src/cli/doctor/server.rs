@@ -41,6 +41,7 @@ pub(super) fn judge_server(facts: &Facts) -> Vec<Finding> {
     findings.extend(time_limits(facts));
     findings.extend(tables_switched_off(facts));
     findings.extend(holders(facts));
+    findings.extend(invalid_indexes(facts));
     findings.extend(age(facts));
     findings
 }
@@ -246,6 +247,18 @@ fn holder(holder: &Holder) -> Finding {
 pub(super) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+}
+
+fn invalid_indexes(facts: &Facts) -> Option<Finding> {
+    let found = format!("invalid indexes: {}", list(facts.invalid_indexes.iter()));
+    (!facts.invalid_indexes.is_empty()).then(|| {
+        Finding::new(Level::Warning, Check::Indexes, found)
+            .because("every write maintains them and no query may use them; a concurrent build that failed has left them")
+            .remedy(
+                "a `reindex` job drops what its own rebuilds have left; of others drop what ends in _ccnew or _ccold, and rebuild \
+                 the rest, by hand: DROP INDEX CONCURRENTLY, REINDEX INDEX CONCURRENTLY",
+            )
+    })
 }
 
 fn age(facts: &Facts) -> Vec<Finding> {

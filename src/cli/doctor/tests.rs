@@ -52,6 +52,7 @@ fn healthy() -> Facts {
         clock_ahead: (0.1, 0.1),
         settings: Vec::new(),
         tables: Vec::new(),
+        invalid_indexes: Vec::new(),
         databases: Vec::new(),
         holders: Vec::new(),
         ledger: LedgerFacts { present: false, owner: None, usable: true, closed: Vec::new(), relations: Vec::new() },
@@ -285,6 +286,8 @@ fn each_thing_that_is_wrong_with_a_server_is_told_at_its_level_with_what_helps()
         "SELECT pg_drop_replication_slot('old');",
     );
     check(|f| f.server.sees_all = false, (Note, Check::Rights, "pg_monitor"), r#"GRANT pg_monitor TO "upkeep";"#);
+    let invalid = |f: &mut Facts| f.invalid_indexes = vec!["public.i_ccnew".to_owned()];
+    check(invalid, (Warning, Check::Indexes, "public.i_ccnew"), "");
     check(|f| f.server.xid_age = 120_000_000.0, (Note, Check::Age, "60 %"), "");
     check(|f| f.server.multixact_age = 500_000_000.0, (Warning, Check::Age, "multixact"), "VACUUM (FREEZE);");
     check(|f| f.server.xid_age = 1_200_000_000.0, (Error, Check::Age, "600 %"), "VACUUM (FREEZE);");

@@ -345,7 +345,7 @@ fn told<const N: usize>(checks: [(bool, String); N]) -> Vec<String> {
     checks.into_iter().filter_map(|(is_wrong, words)| is_wrong.then_some(words)).collect()
 }
 
-/// Reads `schema.table`, as the catalogue spells them, or `"schema"."table"` with quotes doubled inside.
+/// Reads `schema.table`, as the catalogue spells them; each may be quoted, with quotes doubled inside.
 fn table_name(text: &str) -> Option<Qualified> {
     let quoted = |text: &str| {
         let (mut name, mut rest) = (String::new(), text.strip_prefix('"')?);
@@ -361,12 +361,10 @@ fn table_name(text: &str) -> Option<Qualified> {
             }
         }
     };
-    let both = quoted(text).and_then(|(schema, after)| match quoted(after.strip_prefix('.')?)? {
-        (name, rest) if rest.is_empty() => Some((schema, name)),
-        _ => None,
-    });
+    let quoted_schema = quoted(text).and_then(|(schema, after)| Some((schema, after.strip_prefix('.')?.to_owned())));
     let plain = || text.split_once('.').map(|(schema, name)| (schema.to_owned(), name.to_owned()));
-    let (schema, name) = both.or_else(plain)?;
+    let (schema, name) = quoted_schema.or_else(plain)?;
+    let name = quoted(&name).filter(|(_, rest)| rest.is_empty()).map_or(name, |(name, _)| name);
     (!schema.is_empty() && !name.is_empty()).then(|| Qualified::new(schema, name))
 }
 
@@ -396,7 +394,9 @@ mod tests {
         check("public.a.b", Some(("public", "a.b")));
         check(r#""a.b"."c""#, Some(("a.b", "c")));
         check(r#""s"".x"."ro""ot '1'; --""#, Some((r#"s".x"#, r#"ro"ot '1'; --"#)));
-        check(r#"public."events""#, Some(("public", r#""events""#)));
+        check(r#"public."Ev nt""#, Some(("public", "Ev nt")));
+        check(r#""Odd".events"#, Some(("Odd", "events")));
+        check(r#"public."""events""""#, Some(("public", r#""events""#)));
         check("events", None);
         check(".events", None);
         check("public.", None);

@@ -124,15 +124,16 @@ pub(super) async fn dump_database(
     let detail = json!({
         "tables": dumped.tables.len(),
         "tables_counted": counted,
+        "database_bytes": facts.bytes,
         "compression": dumped.compression,
         "dump_seconds": dumped.dump_seconds,
         "read_seconds": dumped.read_seconds,
     });
     Ok(StepReport::Done(Measures {
         rows: Some(dumped.tables.iter().map(|table| table.rows).sum()),
-        bytes_before: Some(facts.bytes),
         bytes_after: i64::try_from(dumped.bytes).ok(),
         detail: Some(detail),
+        ..Measures::default()
     }))
 }
 

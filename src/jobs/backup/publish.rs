@@ -76,13 +76,10 @@ pub(super) async fn publish(site: &Site, cx: &mut Context) -> Result<StepReport,
         "complete": manifest.complete,
         "databases": manifest.databases.len(),
         "files": manifest.files.len(),
+        "bytes": manifest.bytes(),
         "missing": without,
     });
-    Ok(StepReport::Done(Measures {
-        bytes_after: i64::try_from(manifest.bytes()).ok(),
-        detail: Some(detail),
-        ..Measures::default()
-    }))
+    Ok(StepReport::Done(Measures { detail: Some(detail), ..Measures::default() }))
 }
 
 /// Sweeps leftovers, and removes what is not kept.
@@ -108,12 +105,8 @@ pub(super) async fn prune_step(site: &Site, keep: Keep, cx: &Context) -> Result<
 }
 
 fn report(pruned: &Pruned, swept: usize) -> StepReport {
-    let detail = json!({ "removed": pruned.removed, "leftovers": swept });
-    StepReport::Done(Measures {
-        bytes_before: i64::try_from(pruned.bytes).ok(),
-        detail: Some(detail),
-        ..Measures::default()
-    })
+    let detail = json!({ "removed": pruned.removed, "bytes": pruned.bytes, "leftovers": swept });
+    StepReport::Done(Measures { detail: Some(detail), ..Measures::default() })
 }
 
 /// What was removed.

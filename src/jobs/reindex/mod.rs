@@ -191,9 +191,10 @@ impl Job for Reindex {
 
     async fn plan(&self, cx: &mut Context) -> Result<Vec<Step>, JobError> {
         check_server(cx.server())?;
-        let begun_ago = if self.always { cx.job_age().await? } else { None };
         let leftovers = leftovers::read(self, cx).await?;
         let candidates = facts::read_candidates(self, cx).await?;
+        // Read last: what was done a moment after the job had begun must not seem older than that.
+        let begun_ago = if self.always { cx.job_age().await? } else { None };
         for pattern in &self.include {
             let means = |candidate: &Candidate| candidate.facts.is_meant_by(pattern);
             if !candidates.iter().any(means) {
@@ -204,6 +205,7 @@ impl Job for Reindex {
         if !unjudged.is_empty() {
             cx.note(format!("nothing trustworthy is known of the bloat of {}", the_first(&unjudged)));
         }
+        room::foretell(self, &steps, cx).await?;
         Ok(steps)
     }
 

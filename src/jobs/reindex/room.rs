@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::Reindex;
 use super::facts::FACTS_LIMIT;
+use super::step::Step;
 use crate::amounts::{ByteSize, rough_size};
 use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
@@ -25,6 +26,23 @@ struct Use {
     wal: i64,
     /// Whether the index lies on a disk of its own, in a tablespace.
     elsewhere: bool,
+}
+
+/// What a plan tells beforehand: that room is not looked at, or that there is too little for the largest index.
+pub(super) async fn foretell(spec: &Reindex, steps: &[Step], cx: &mut Context) -> Result<(), JobError> {
+    let rebuilds = steps.iter().filter_map(|step| match step {
+        Step::Rebuild(rebuild) => Some(rebuild),
+        _ => None,
+    });
+    let Some(largest) = rebuilds.max_by_key(|rebuild| rebuild.bytes) else { return Ok(()) };
+    if spec.disk.is_none() && spec.disk_size.is_none() {
+        cx.note("room on the disk is not looked at: say where to look by `disk`, or how large it is by `disk_size`");
+    } else if let Some(StepReport::NotDone { reason, .. }) =
+        lacking(spec, &largest.index, largest.oid, largest.bytes, cx).await?
+    {
+        cx.note(format!("as the disk is now, {}", reason.replace(" was not begun", " would not be begun")));
+    }
+    Ok(())
 }
 
 /// Reports why an index is not begun; nothing where there is room, or nobody has said where to look.

@@ -150,8 +150,9 @@ impl Job for Vacuum {
     type Step = Step;
 
     async fn plan(&self, cx: &mut Context) -> Result<Vec<Step>, JobError> {
-        let begun_ago = if self.always { cx.job_age().await? } else { None };
         let facts = facts::read_tables(cx).await?;
+        // Read last: what was done a moment after the job had begun must not seem older than that.
+        let begun_ago = if self.always { cx.job_age().await? } else { None };
         for pattern in &self.include {
             if !facts.iter().any(|facts| pattern.matches(&facts.table)) {
                 cx.note(format!("the pattern {pattern} of include means no table"));

@@ -170,3 +170,18 @@ async fn what_has_no_age_is_kept_from_its_archival_on() {
     place.run(&spec).await.succeeded();
     assert_eq!(archived_rows(&place).await, "0");
 }
+
+#[tokio::test]
+async fn a_condition_that_is_none_by_itself_is_refused_before_anything_moves() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    let rows = place.ask("select count(*)::text from t").await;
+    // The first would switch off `age`, to which it is joined.
+    for condition in ["true) or (true", "true; drop table t", "id <", "nobody = 1", "id"] {
+        let went = place.run(&archive(json!({ "table": "public.t", "age": "at", "where": condition }))).await;
+        let told = format!("{:?}", went.finish);
+        assert!(told.contains("`where` is no condition over public.t"), "{condition}: {told}");
+        assert_eq!(place.ask("select count(*)::text from t").await, rows, "{condition}");
+    }
+}

@@ -8,9 +8,11 @@ use super::super::graph::{ForeignKey, Member, Outside, equal, refers_from_outsid
 use super::super::rule::{Chunks, PICKED, Part, Reason, Root, Rule, Use};
 use super::super::spec::Archive;
 use super::checks::{check_ordinary, check_rights, warn_of, warn_of_publications, warn_of_scan};
-use super::{Moment, instant, lock, refused, using};
+use super::{FACTS_LIMIT, Moment, instant, lock, refused, using};
+use crate::fault::Fault;
 use crate::jobs::context::JobError;
-use crate::pg::statement::{Ident, Qualified};
+use crate::pg::connect::within;
+use crate::pg::statement::{Ident, Qualified, Statement};
 
 pub(super) async fn resolve(
     spec: &Archive,
@@ -39,6 +41,9 @@ pub(super) async fn resolve(
     let moving = facts.iter().map(|facts| (facts, Use::Moves));
     let uses: Vec<(&TableFacts, Use)> = moving.chain(outside.iter().map(|facts| (facts, Use::Reads))).collect();
     check_rights(&uses)?;
+    if let Some(condition) = &spec.condition {
+        check_condition(condition, root, conn).await?;
+    }
     let keys_of_root = keys_of_root(of(*oid)?, &tree.members, &tree.outside)?;
     let parts = tree.members.iter().map(|member| part(member, of(member.oid)?, &keys_of_root));
     let parts = parts.collect::<Result<Vec<_>, _>>()?;
@@ -125,6 +130,17 @@ fn part(member: &Member, facts: &TableFacts, keys: &[(Ident, String)]) -> Result
         order: Vec::new(),
         group_columns: Vec::new(),
     })
+}
+
+/// Refuses a condition that is none by itself: with a bracket too many it would switch off what it is joined to.
+async fn check_condition(condition: &str, root: &Qualified, conn: &mut PgConnection) -> Result<(), JobError> {
+    let alone = Statement::built(format!("select 1 from {root} r where\n{condition}\nlimit 0"));
+    match within(FACTS_LIMIT, sqlx::query(alone.to_sql()).execute(conn)).await {
+        Err(error) if error.fault() == Fault::Statement => {
+            Err(refused(format!("`where` is no condition over {}: {error}", root.plain())))
+        }
+        other => Ok(other.map(drop)?),
+    }
 }
 
 fn root_of(
