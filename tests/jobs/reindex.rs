@@ -19,13 +19,6 @@ pub fn reindex(mut with: Value) -> JobSpec {
     job("reindex", "reindex", &with)
 }
 
-/// Each statement by itself: VACUUM cannot be one of several.
-pub async fn fill(place: &Workplace<'_>, sql: &str) {
-    for statement in sql.split(';').filter(|statement| !statement.trim().is_empty()) {
-        place.execute(statement).await;
-    }
-}
-
 /// How many invalid indexes there are.
 pub async fn invalid(place: &Workplace<'_>) -> String {
     place
@@ -59,10 +52,10 @@ async fn bloat_is_found_by_each_grade_of_evidence_and_a_second_plan_is_empty_on_
         let nothing = Vec::<String>::new();
 
         let place = Workplace::new(&cluster, "create schema ext; create extension pgstattuple schema ext").await;
-        fill(&place, TABLE).await;
+        place.execute_each(TABLE).await;
         let spec = reindex(json!({ "include": ["t"] }));
         assert_eq!(place.plan(&spec).await, nothing, "{major:?}");
-        fill(&place, BLOAT).await;
+        place.execute_each(BLOAT).await;
         let planned = place.plan(&spec).await;
         assert_eq!(planned.len(), 2, "{planned:?}");
         assert!(planned[0].starts_with("reindex public.t_id [") && planned[0].contains("measured "), "{planned:?}");
@@ -75,7 +68,7 @@ async fn bloat_is_found_by_each_grade_of_evidence_and_a_second_plan_is_empty_on_
 
         // Without the extension only the unique index can be estimated; once rebuilt, both have a baseline.
         let place = Workplace::new(&cluster, "").await;
-        fill(&place, &format!("{TABLE}; {BLOAT}")).await;
+        place.execute_each(&format!("{TABLE}; {BLOAT}")).await;
         settled(&place).await;
         let planned = place.plan(&spec).await;
         assert_eq!(planned.len(), 1, "{planned:?}");
@@ -88,10 +81,10 @@ async fn bloat_is_found_by_each_grade_of_evidence_and_a_second_plan_is_empty_on_
         assert_eq!(place.plan(&spec).await, nothing, "{major:?}");
 
         let place = Workplace::new(&cluster, "").await;
-        fill(&place, TABLE).await;
+        place.execute_each(TABLE).await;
         settled(&place).await;
         place.run(&reindex(json!({ "always": true, "include": ["t"] }))).await.succeeded();
-        fill(&place, BLOAT).await;
+        place.execute_each(BLOAT).await;
         settled(&place).await;
         let planned = place.plan(&spec).await;
         assert_eq!(planned.len(), 2, "{planned:?}");

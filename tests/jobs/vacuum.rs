@@ -15,19 +15,12 @@ async fn start(major: &crate::support::Major) -> Cluster {
     Cluster::start(major, QUIET).await
 }
 
-/// Each statement by itself: VACUUM cannot be one of several.
-async fn fill(place: &Workplace<'_>, sql: &str) {
-    for statement in sql.split(';').filter(|statement| !statement.trim().is_empty()) {
-        place.execute(statement).await;
-    }
-}
-
 /// Fills tables and brings them to rest, so that a plan for them is empty. Each report of counters is waited for: on 14 they
 /// come late, and one that comes after a later one's counts again what that had settled.
 async fn bring_to_rest(place: &Workplace<'_>, names: &[&str], options: &str) {
     for name in names {
         let insert = format!("insert into {name} select i, repeat('x', 500) from generate_series(1, 20000) i");
-        fill(place, &format!("create table {name} (n int, t text) {options}; {insert}")).await;
+        place.execute_each(&format!("create table {name} (n int, t text) {options}; {insert}")).await;
     }
     let list = names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
     let counted = |what: &str| format!("select bool_and({what}) from pg_stat_user_tables where relname in ({list})");
@@ -47,7 +40,7 @@ async fn a_table_is_chosen_for_the_reason_that_holds() {
         bring_to_rest(&place, &["t"], "").await;
         let spec = vacuum(json!({}));
         assert_eq!(place.plan(&spec).await, Vec::<String>::new(), "before {change}");
-        fill(&place, change).await;
+        place.execute_each(change).await;
         place.wait_for(&format!("select {counted} from pg_stat_user_tables where relname = 't'")).await;
         assert_eq!(place.plan(&spec).await.first().map(String::as_str), Some(expected), "{change}");
         place.run(&spec).await.succeeded();
@@ -128,14 +121,14 @@ async fn dead_rows_of_a_toast_table_count_for_its_table() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = start(&major).await;
     let place = Workplace::new(&cluster, "").await;
-    fill(
-        &place,
-        "create table t (n int, t text); alter table t alter column t set storage external;
+    place
+        .execute_each(
+            "create table t (n int, t text); alter table t alter column t set storage external;
          insert into t select i, repeat('x', 20000) from generate_series(1, 1000) i;
          vacuum (freeze, analyze) t;
          update t set t = repeat('y', 20000) where n <= 300",
-    )
-    .await;
+        )
+        .await;
     place.wait_for("select pg_stat_get_dead_tuples(reltoastrelid) >= 3000 from pg_class where relname = 't'").await;
     // 300 of 1,000 rows would be enough by themselves, so the table's own threshold is raised.
     place

@@ -159,6 +159,19 @@ impl<'a> Workplace<'a> {
         self.cluster.execute(&self.database, sql).await;
     }
 
+    /// Sends each statement by itself, since VACUUM cannot be one of several. Before the next one begins the session has
+    /// ended, and with it reported to the server's counters: a report that came later would count what ANALYZE has settled.
+    pub async fn execute_each(&self, sql: &str) {
+        for statement in sql.split(';').filter(|statement| !statement.trim().is_empty()) {
+            self.execute(statement).await;
+            let text = pgupkeep::pg::statement::literal(statement);
+            self.wait_for(&format!(
+                "select count(*) = 0 from pg_stat_activity where query = {text} and pid <> pg_backend_pid()"
+            ))
+            .await;
+        }
+    }
+
     /// A session in the target, as the superuser.
     pub async fn session(&self) -> PgConnection {
         self.cluster.connect(&self.database).await

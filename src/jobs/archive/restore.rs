@@ -301,9 +301,13 @@ fn explain(error: JobError, wanted: &Wanted) -> JobError {
         _ => None,
     };
     match code.as_deref() {
-        Some("23503") => {
-            refuse(wanted, &format!("what its rows belong to is gone ({error}); its archived rows stay readable"))
-        }
+        Some("23503") => refuse(
+            wanted,
+            &format!(
+                "what its rows belong to is gone, or is in the archive as well and has to come back first ({error}); its archived \
+                 rows stay readable"
+            ),
+        ),
         // Besides: a type that is gone, text that is no value of a type any more.
         Some("42P01" | "42703" | "23502" | "42704" | "22P02" | "42846") => {
             refuse(wanted, &format!("its table has changed since ({error}); its archived rows stay readable"))
