@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -64,11 +65,17 @@ impl Screen {
     }
 }
 
-/// Follows a run until it has ended, and shows each step and what the run waits for; `None` when its row is gone.
+/// Follows a run until it has ended, and shows each step and what the run waits for; `None` when its row is gone. With
+/// `soon` it looks at once: whoever performs the run knows when that is over.
 ///
 /// # Errors
 /// When the control database fails in a way that waiting does not mend.
-pub(super) async fn follow(ledger: &Ledger, run: &Followed, screen: &Screen) -> Result<Option<Standing>, LedgerError> {
+pub(super) async fn follow(
+    ledger: &Ledger,
+    run: &Followed,
+    screen: &Screen,
+    soon: &Notify,
+) -> Result<Option<Standing>, LedgerError> {
     let bar = screen.bar();
     let mut view = View { run, screen, bar: bar.clone(), after: 0, said: None, waits: None, phase: None, away: false };
     let ended = loop {
@@ -85,7 +92,7 @@ pub(super) async fn follow(ledger: &Ledger, run: &Followed, screen: &Screen) -> 
             Err(error) if error.is_passing() => view.show_away(&error),
             Err(error) => break Err(error),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        let _asked = tokio::time::timeout(LOOK_EVERY, soon.notified()).await;
     };
     bar.finish_and_clear();
     ended

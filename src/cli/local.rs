@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -79,12 +80,14 @@ pub(super) async fn perform(
     signals: &mut Signals,
 ) -> Result<(), Exit> {
     let work = async {
-        let mut following = std::pin::pin!(follow(&shared.ledger, run, screen));
+        let ended = Notify::new();
+        let mut following = std::pin::pin!(follow(&shared.ledger, run, screen, &ended));
         let worked = tokio::select! {
             followed = &mut following => return followed.map(drop),
             worked = work(shared, run.run_id, target) => worked,
         };
         worked?;
+        ended.notify_one();
         following.await.map(drop)
     };
     let mut work = std::pin::pin!(work);

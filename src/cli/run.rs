@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use tokio::sync::Notify;
 
 use super::exit::Exit;
 use super::follow::{Followed, Screen, follow};
@@ -124,7 +125,8 @@ fn tell_no_daemon(job: &Job) {
 async fn watch(prepared: &Prepared, ledger: &Ledger, runs: &[Followed]) -> Result<Exit, Exit> {
     let mut signals = listen()?;
     let screen = Screen::new();
-    let all = join_all(runs.iter().map(|run| follow(ledger, run, &screen)));
+    let soon = Notify::new();
+    let all = join_all(runs.iter().map(|run| follow(ledger, run, &screen, &soon)));
     tokio::select! {
         ended = all => {
             let mut exit = Exit::Done;
