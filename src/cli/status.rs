@@ -10,6 +10,7 @@ use super::exit::Exit;
 use super::prepare::Prepared;
 use super::{json, output};
 use crate::config::{Config, Entry, Preset, Target};
+use crate::engine::scheduler::own_cursor;
 use crate::ledger::schedule::Cursor;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pg::describe::{Revision, describe};
@@ -88,9 +89,7 @@ async fn read(config: &Config, ledger: &Ledger, targets: Vec<json::TargetState>)
 
 /// An entry with its next instant: the first one that has no rows yet.
 fn with_cursor(config: &Config, entry: &Entry, cursors: &[Cursor], now: Timestamp) -> json::Entry {
-    let own = cursors.iter().find(|cursor| {
-        cursor.entry == entry.name && cursor.retired_at.is_none() && cursor.definition == entry.cadence.fingerprint()
-    });
+    let own = own_cursor(entry, cursors);
     let at = own.map(|cursor| cursor.at);
     let is_displaced = own.is_none() && cursors.iter().any(|cursor| cursor.entry == entry.name);
     json::Entry { is_displaced, ..entry_of(config, entry, entry.cadence.next_after(at.unwrap_or(now)), at) }

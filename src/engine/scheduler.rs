@@ -147,7 +147,8 @@ pub fn decide(config: &Config, view: &View) -> Decision {
 }
 
 /// The cursor that belongs to this entry as it is configured here; another daemon may have loaded another one.
-fn own_cursor<'a>(entry: &Entry, cursors: &'a [Cursor]) -> Option<&'a Cursor> {
+/// The cursor of an entry, where it is that of this configuration's definition.
+pub fn own_cursor<'a>(entry: &Entry, cursors: &'a [Cursor]) -> Option<&'a Cursor> {
     cursors.iter().find(|cursor| {
         cursor.entry == entry.name && cursor.retired_at.is_none() && cursor.definition == entry.cadence.fingerprint()
     })

@@ -33,7 +33,15 @@ async fn an_index_without_room_for_its_copy_is_not_begun_on_every_major() {
             with.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             reindex(with)
         };
-        let went = place.run(&with(json!({ "disk": data, "keep_free": "4096TiB" }))).await;
+        let full = with(json!({ "disk": data, "keep_free": "4096TiB" }));
+        let told = place.notes(&full).await.join("; ");
+        assert!(
+            told.contains("as the disk is now, public.t_n would not be begun: ") && told.contains("4096.0 TiB"),
+            "{told}"
+        );
+        let told = place.notes(&with(json!({}))).await.join("; ");
+        assert!(told.contains("room on the disk is not looked at"), "{told}");
+        let went = place.run(&full).await;
         check_not_begun(&went, Fault::DiskFull, &format!("are free at {data}, and 4096.0 TiB are needed"));
         let went = place.run(&with(json!({ "disk": format!("{data}/nowhere") }))).await;
         check_not_begun(&went, Fault::Statement, "the free space at");

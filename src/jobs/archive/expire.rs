@@ -25,9 +25,9 @@ use crate::repository::export::{Export, Exported, ExportedTable};
 const FACTS_LIMIT: Duration = Duration::from_secs(20);
 /// How many groups go in one transaction, and about how many rows.
 const GROUPS: usize = 1000;
+const ROWS: i64 = 1_000_000;
 /// When the job began, by the clock of the server whose archive it is.
 const BEGUN: &str = "select pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)";
-const ROWS: i64 = 1_000_000;
 
 /// The steps that delete what was last active longer ago than it is to be kept; held groups stay, and so does what this
 /// very job, begun so long ago, has archived.

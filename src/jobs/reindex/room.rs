@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use sqlx::postgres::types::Oid;
+
 use super::Reindex;
 use super::facts::FACTS_LIMIT;
 use super::step::Step;
@@ -37,10 +39,8 @@ pub(super) async fn foretell(spec: &Reindex, steps: &[Step], cx: &mut Context) -
     let Some(largest) = rebuilds.max_by_key(|rebuild| rebuild.bytes) else { return Ok(()) };
     if spec.disk.is_none() && spec.disk_size.is_none() {
         cx.note("room on the disk is not looked at: say where to look by `disk`, or how large it is by `disk_size`");
-    } else if let Some(StepReport::NotDone { reason, .. }) =
-        lacking(spec, &largest.index, largest.oid, largest.bytes, cx).await?
-    {
-        cx.note(format!("as the disk is now, {}", reason.replace(" was not begun", " would not be begun")));
+    } else if let Some((why, _)) = shortage(spec, largest.oid, largest.bytes, cx).await? {
+        cx.note(format!("as the disk is now, {} would not be begun: {why}", largest.index.plain()));
     }
     Ok(())
 }
@@ -49,38 +49,48 @@ pub(super) async fn foretell(spec: &Reindex, steps: &[Step], cx: &mut Context) -
 pub(super) async fn lacking(
     spec: &Reindex,
     index: &Qualified,
-    oid: sqlx::postgres::types::Oid,
+    oid: Oid,
     bytes: Option<i64>,
     cx: &mut Context,
 ) -> Result<Option<StepReport>, JobError> {
+    let short = shortage(spec, oid, bytes, cx).await?;
+    Ok(short.map(|(why, fault)| {
+        let reason = format!("{index} was not begun: {why}; nothing was sent");
+        StepReport::NotDone { reason, fault, measures: Measures::default() }
+    }))
+}
+
+/// Why there is no room for a copy of an index of so many bytes, or why nobody can tell.
+async fn shortage(
+    spec: &Reindex,
+    oid: Oid,
+    bytes: Option<i64>,
+    cx: &mut Context,
+) -> Result<Option<(String, Fault)>, JobError> {
     if spec.disk.is_none() && spec.disk_size.is_none() {
         return Ok(None);
     }
     let Some(bytes) = bytes else {
-        return Ok(Some(not_begun(index, "its size could not be read", Fault::Locked)));
+        return Ok(Some(("its size could not be read".to_owned(), Fault::Locked)));
     };
     let needed = needed(bytes, spec.keep_free);
     if let Some(disk) = &spec.disk {
         match free_on(Path::new(disk)) {
             Ok(free) if free < needed => {
                 let why = format!("{} are free at {disk}, and {} are needed", size(free), size(needed));
-                return Ok(Some(not_begun(index, &why, Fault::DiskFull)));
+                return Ok(Some((why, Fault::DiskFull)));
             }
             Ok(_) => {}
             Err(error) => {
                 let why = format!("the free space at {disk} could not be read: {error}");
-                return Ok(Some(not_begun(index, &why, Fault::Statement)));
+                return Ok(Some((why, Fault::Statement)));
             }
         }
     }
-    if let Some(disk_size) = spec.disk_size {
-        let query = sqlx::query_as(include_str!("../sql/read_disk_use.sql")).bind(oid);
-        let used: Use = within(FACTS_LIMIT, query.fetch_one(cx.reader().await?)).await?;
-        if let Some((why, fault)) = over_budget(used, disk_size, needed) {
-            return Ok(Some(not_begun(index, &why, fault)));
-        }
-    }
-    Ok(None)
+    let Some(disk_size) = spec.disk_size else { return Ok(None) };
+    let query = sqlx::query_as(include_str!("../sql/read_disk_use.sql")).bind(oid);
+    let used: Use = within(FACTS_LIMIT, query.fetch_one(cx.reader().await?)).await?;
+    Ok(over_budget(used, disk_size, needed))
 }
 
 /// A copy may be as large as the index and a fifth more, its log as large as the index; and some must stay free.
@@ -125,11 +135,6 @@ pub(crate) fn free_on(folder: &Path) -> std::io::Result<u64> {
 
 fn size(bytes: u64) -> String {
     rough_size(i64::try_from(bytes).unwrap_or(i64::MAX))
-}
-
-fn not_begun(index: &Qualified, why: &str, fault: Fault) -> StepReport {
-    let reason = format!("{index} was not begun: {why}; nothing was sent");
-    StepReport::NotDone { reason, fault, measures: Measures::default() }
 }
 
 #[cfg(test)]

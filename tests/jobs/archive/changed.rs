@@ -185,3 +185,30 @@ async fn a_condition_that_is_none_by_itself_is_refused_before_anything_moves() {
         assert_eq!(place.ask("select count(*)::text from t").await, rows, "{condition}");
     }
 }
+
+#[tokio::test]
+async fn a_table_that_is_altered_back_goes_on_in_the_place_that_it_had() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let rows = "select md5(string_agg((id, at, v)::text, ',' order by id)) from archive.all_t";
+    for (there, back) in [
+        ("add extra int default 3", "drop column extra"),
+        ("rename v to w", "rename w to v"),
+        ("alter id type bigint", "alter id type integer"),
+    ] {
+        let place = Workplace::new(&cluster, EVENTS).await;
+        place.run(&events(json!({}))).await.succeeded();
+        let before = place.ask(rows).await;
+        place.execute(&format!("alter table t {there}")).await;
+        place.execute(MORE).await;
+        place.run(&events(json!({}))).await.succeeded();
+        place.execute(&format!("alter table t {back}")).await;
+        place.execute("update t set at = now() - interval '900 days' where id between 801 and 850").await;
+        place.run(&events(json!({}))).await.succeeded();
+        let places = "select count(*) || ', ' || count(*) filter (where current) from archive_store.source where table_name = 't'";
+        assert_eq!(place.ask(places).await, "2, 1", "{there}");
+        assert_eq!(place.ask("select count(*) from archive.all_t").await, "900", "{there}");
+        assert_ne!(place.ask(rows).await, before, "{there}: what was made older shows");
+        assert_whole(&place).await;
+    }
+}
