@@ -15,6 +15,7 @@ use super::targets::{Targets, no_such_target};
 use super::value::{Names, Part};
 use super::{Job, file};
 use crate::jobs::archive::preset::Preset;
+use crate::jobs::archive::spec::Archive;
 use crate::jobs::{self, JOB_KINDS, JobSpec};
 use crate::names::{JobName, TargetName};
 
@@ -93,7 +94,32 @@ pub(super) fn resolve_jobs(
         }
     }
     fill_sequences(&mut jobs, &at, reader);
+    check_keeping(&jobs, &at, reader);
     jobs
+}
+
+/// Refuses jobs that archive the same on the same target and keep it differently: one would delete what the other is to keep.
+fn check_keeping(jobs: &Jobs, at: &At, reader: &mut Reader<'_>) {
+    let archives = jobs.good.iter().filter(|(_, job)| job.spec.kind == ARCHIVE);
+    let known: Vec<_> = archives
+        .filter_map(|(name, job)| {
+            Some((name, &job.targets, jobs::parse_with::<Archive>(&job.spec.with).ok()?.keeping()))
+        })
+        .collect();
+    for (nth, (name, targets, (what, keep))) in known.iter().enumerate() {
+        let is_contrary = |(_, others, (same, kept)): &&(&JobName, &Vec<TargetName>, (String, _))| {
+            same == what && kept != keep && others.iter().any(|target| targets.contains(target))
+        };
+        if let Some((other, _, (_, kept))) = known[..nth].iter().find(is_contrary) {
+            let message = format!(
+                "this is {keep}, and {kept} in the job {}, which archives the same: {what}; what one keeps the other would delete",
+                quote(other.as_str())
+            );
+            let finding = Finding::new(message).expected("the same in both");
+            let at = at.key(name.as_str()).key("with");
+            reader.refuse(&at.key("archive_keep"), finding);
+        }
+    }
 }
 
 fn resolve_job(

@@ -142,8 +142,12 @@ impl Job for ArchiveRestore {
         let selection = self.selection().map_err(|message| JobError::Refused { fault: Fault::Statement, message })?;
         let conn = cx.reader().await?;
         if !store.exists(conn).await? {
-            cx.note(format!("there is no archive in the schema {}", self.schema));
-            return Ok(Vec::new());
+            if self.asked {
+                return Ok(Vec::new());
+            }
+            let message =
+                format!("there is no archive in the schema {} of this database; nothing was restored", self.schema);
+            return Err(JobError::Refused { fault: Fault::Statement, message });
         }
         selection::check_names(conn, &store, &self.groups).await?;
         Ok(selection::find(conn, &store, self.rule.as_deref(), &selection).await?.into_iter().map(Step).collect())

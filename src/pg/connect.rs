@@ -24,6 +24,7 @@ const EVERY_SESSION: &[(&str, &str)] = &[
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
     ("DateStyle", "ISO"),
+    ("array_nulls", "on"),
 ];
 
 /// What a connection is for, which decides its time limits.

@@ -176,7 +176,9 @@ pub(super) fn tell_verified(all: &[ArchiveDamage]) {
         if table.damaged.is_empty() {
             output::say(&format!("{read}, all as they were"));
         } else {
-            output::say(&format!("{read}, {} of them damaged:", table.damaged.len()));
+            let places = table.damaged.len();
+            let read = if table.segments > 0 { read } else { table.table.clone() };
+            output::say(&format!("{read}; damaged in {places} {}:", if places == 1 { "place" } else { "places" }));
             for damage in &table.damaged {
                 output::say(&format!("  {damage}"));
             }

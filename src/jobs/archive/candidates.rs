@@ -8,6 +8,7 @@ use super::catalogue::FACTS_LIMIT;
 use super::rule::{Chunks, HELD, HeldWith, PICKED, Part, Root, Rule};
 use super::spec::Archive;
 use super::store::Store;
+use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::connect::within;
 use crate::pg::statement::{Statement, literal};
@@ -57,25 +58,38 @@ pub struct Candidates {
     pub excluded: Vec<Excluded>,
 }
 
+/// Looks for what could move now, in a transaction in which nothing can be written: not by functions in somebody's
+/// `where`, either.
+///
+/// # Errors
+/// When the server cannot be asked, or something wants to write.
+pub(super) async fn candidates_read_only(
+    rule: &Rule,
+    spec: &Archive,
+    conn: &mut PgConnection,
+) -> Result<Candidates, JobError> {
+    // Large tables take longer than facts usually may; the order to stop waits for the end of a plan.
+    let begin = format!("begin transaction read only; set local statement_timeout = {}", LOOK_LIMIT.as_millis());
+    within(FACTS_LIMIT, sqlx::raw_sql(Statement::built(begin).to_sql()).execute(&mut *conn)).await?;
+    let found = candidates(rule, spec, conn).await;
+    within(FACTS_LIMIT, sqlx::raw_sql("rollback").execute(conn)).await?;
+    found.map_err(|error| match error {
+        // read_only_sql_transaction
+        JobError::Target(error) if error.sqlstate() == Some("25006") => {
+            let message = format!(
+                "what decides which rows move has to read only, and a function in it writes: {error}; nothing was touched"
+            );
+            JobError::Refused { fault: Fault::Statement, message }
+        }
+        error => error,
+    })
+}
+
 /// Looks for what could move now; only reads.
 ///
 /// # Errors
 /// When the server cannot be asked.
 pub async fn candidates(rule: &Rule, spec: &Archive, conn: &mut PgConnection) -> Result<Candidates, JobError> {
-    // Large tables take longer than facts usually may; the order to stop waits for the end of a plan.
-    set_limit(conn, LOOK_LIMIT).await?;
-    let found = look(rule, spec, conn).await;
-    set_limit(conn, Duration::from_secs(15)).await?;
-    found
-}
-
-async fn set_limit(conn: &mut PgConnection, limit: Duration) -> Result<(), JobError> {
-    let statement = Statement::built(format!("set statement_timeout = {}", limit.as_millis()));
-    within(FACTS_LIMIT, sqlx::raw_sql(statement.to_sql()).execute(conn)).await?;
-    Ok(())
-}
-
-async fn look(rule: &Rule, spec: &Archive, conn: &mut PgConnection) -> Result<Candidates, JobError> {
     let store = Store::new(&spec.schema);
     let held = if store.exists(conn).await? { held(rule, &store) } else { "false".to_owned() };
     let excluded = excluded(rule, &held, conn).await?;

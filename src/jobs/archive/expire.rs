@@ -9,9 +9,10 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::changes::affect_only;
+use super::rule::Rule;
 use super::spec::Archive;
 use super::step::ExpireStep;
-use super::store::{Source, Store, execute};
+use super::store::{KnownRule, Source, Store, execute};
 use super::verify::{Groups, Verified, verify, verify_groups};
 use crate::fault::Fault;
 use crate::jobs::backup::read_server;
@@ -29,6 +30,22 @@ const ROWS: i64 = 1_000_000;
 /// When the job began, by the clock of the server whose archive it is.
 const BEGUN: &str = "select pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)";
 
+/// Whose groups go: what a rule has archived under its condition, however it named groups then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Of<'a> {
+    /// The rule's name.
+    pub(super) rule: &'a str,
+    /// Its condition.
+    pub(super) condition: Option<&'a str>,
+}
+
+impl<'a> Of<'a> {
+    /// What this rule has archived.
+    pub(super) fn rule(rule: &'a Rule) -> Self {
+        Self { rule: &rule.name, condition: rule.condition.as_deref() }
+    }
+}
+
 /// The steps that delete what was last active longer ago than it is to be kept; held groups stay, and so does what this
 /// very job, begun so long ago, has archived.
 ///
@@ -37,7 +54,7 @@ const BEGUN: &str = "select pg_catalog.clock_timestamp() - pg_catalog.make_inter
 pub(super) async fn plan(
     conn: &mut PgConnection,
     store: &Store,
-    rule: &str,
+    of: Of<'_>,
     keep: CalendarSpan,
     begun_ago: Duration,
 ) -> Result<Vec<ExpireStep>, JobError> {
@@ -45,16 +62,18 @@ pub(super) async fn plan(
         within(FACTS_LIMIT, sqlx::query_scalar(BEGUN).bind(begun_ago.as_secs_f64()).fetch_one(&mut *conn)).await?;
     let statement = Statement::built(format!(
         "select g.group_id, g.row_count, to_char(({}) at time zone 'UTC', 'YYYY-MM-DD') as before from {} g \
-         join {} u on u.rule_id = g.rule_id where u.name = $1 and g.row_count > 0 and {} order by g.last_activity, g.group_id",
+         join {} u on u.rule_id = g.rule_id where u.name = $1 and u.definition ->> 'condition' is not distinct from $2 \
+         and g.row_count > 0 and {} order by g.last_activity, g.group_id",
         kept_from(keep),
         store.table("group_state"),
         store.table("rule"),
-        is_due(keep, begun)
+        is_due(store, keep, begun)
     ));
-    let query = sqlx::query_as::<_, (i64, i64, String)>(statement.to_sql()).bind(rule);
+    let query = sqlx::query_as::<_, (i64, i64, String)>(statement.to_sql()).bind(of.rule).bind(of.condition);
     let due = within(FACTS_LIMIT, query.fetch_all(conn)).await?;
     let steps = chunks(&due).into_iter().map(|groups| ExpireStep {
-        rule: rule.to_owned(),
+        rule: of.rule.to_owned(),
+        condition: of.condition.map(str::to_owned),
         groups: groups.iter().map(|(id, ..)| *id).collect(),
         rows: groups.iter().map(|(_, rows, _)| rows).sum(),
         before: groups.first().map(|(.., before)| before.clone()).unwrap_or_default(),
@@ -64,15 +83,35 @@ pub(super) async fn plan(
     Ok(steps.collect())
 }
 
+/// How many rows a rule has archived under other conditions, which `archive_keep` says nothing of.
+///
+/// # Errors
+/// When the catalogue cannot be read.
+pub(super) async fn kept_apart(conn: &mut PgConnection, store: &Store, of: Of<'_>) -> Result<i64, JobError> {
+    let statement = Statement::built(format!(
+        "select coalesce(sum(g.row_count), 0)::bigint from {} g join {} u on u.rule_id = g.rule_id \
+         where u.name = $1 and u.definition ->> 'condition' is distinct from $2",
+        store.table("group_state"),
+        store.table("rule"),
+    ));
+    let query = sqlx::query_scalar(statement.to_sql()).bind(of.rule).bind(of.condition);
+    Ok(within(FACTS_LIMIT, query.fetch_one(conn)).await?)
+}
+
 /// The instant since which groups are kept.
 fn kept_from(keep: CalendarSpan) -> String {
     format!("clock_timestamp() - make_interval(months => {}, days => {})", keep.months, keep.days)
 }
 
-/// The condition over a group `g` that it has been kept long enough, is not held, and has got no rows since the job began.
-fn is_due(keep: CalendarSpan, begun: DateTime<Utc>) -> String {
+/// The condition over a group `g` that it has been kept long enough, has got no rows since the job began, and is not held:
+/// not by itself, and not as what another rule has archived of the same root.
+fn is_due(store: &Store, keep: CalendarSpan, begun: DateTime<Utc>) -> String {
+    let (group_state, rule) = (store.table("group_state"), store.table("rule"));
     format!(
-        "g.last_activity < {} and coalesce(g.hold_until <= clock_timestamp(), true) and g.archived_at < {}",
+        "g.last_activity < {} and g.archived_at < {} and not exists (select 1 from {group_state} h \
+         join {rule} v on v.rule_id = h.rule_id join {rule} w on w.rule_id = g.rule_id where h.group_key = g.group_key \
+         and h.hold_until > clock_timestamp() and (h.rule_id = g.rule_id or v.definition -> 'root' = w.definition -> 'root' \
+         and v.definition -> 'group' = w.definition -> 'group'))",
         kept_from(keep),
         literal(begun.to_rfc3339())
     )
@@ -110,8 +149,8 @@ pub(super) async fn perform(
         None => None,
     };
     let rules = store.rules(cx.reader().await?).await?;
-    let unmarks = rules.into_iter().find(|rule| rule.name == step.rule).map(|rule| rule.definition.unmarks);
-    let unmarks = unmarks.unwrap_or_default();
+    let is_of = |rule: &KnownRule| rule.name == step.rule && rule.definition.condition == step.condition;
+    let unmarks = rules.into_iter().find(is_of).map(|rule| rule.definition.unmarks).unwrap_or_default();
     let hold = vec![
         "begin".to_owned(),
         "set local search_path = pg_catalog, pg_temp".to_owned(),
@@ -122,7 +161,7 @@ pub(super) async fn perform(
             "create temporary table pgupkeep_restored on commit drop as select group_id, group_key, row_count from {} g \
              where {planned} and {}",
             store.table("group_state"),
-            is_due(step.keep, step.begun)
+            is_due(&store, step.keep, step.begun)
         ),
     ];
     let count = "select count(*), coalesce(sum(row_count), 0)::bigint from pg_temp.pgupkeep_restored";

@@ -379,12 +379,14 @@ impl Move<'_> {
 
     /// What a restore has to know of the rule.
     fn definition(&self) -> Definition {
-        let Root { table, group, leaves, .. } = &self.rule.root;
+        let Root { table, group, by_archival, leaves, .. } = &self.rule.root;
         let mut tables = super::step::tables(self.rule);
         tables.reverse();
         Definition {
             root: table.clone(),
             group: group.clone(),
+            by_archival: *by_archival,
+            condition: self.rule.condition.clone(),
             leaves: *leaves,
             tables,
             unmarks: self.rule.unmarks.clone(),

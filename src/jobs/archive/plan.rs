@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::candidates::{Candidate, Candidates, candidates};
+use super::candidates::{Candidate, Candidates, candidates_read_only};
+use super::catalogue::find_tables;
+use super::expire::Of;
 use super::limit::Limit;
 use super::mover::Chunk;
-use super::resolve::resolve;
+use super::resolve::{name_of, resolve};
 use super::rule::Rule;
 use super::shape::{Carrier, Column, Role, Shape};
 use super::spec::Archive;
@@ -35,11 +37,14 @@ const WORTH_AFTERCARE: f64 = 0.01;
 
 /// Reads what is to be done and decides the steps.
 pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, JobError> {
+    if let Some(steps) = of_a_table_that_is_gone(spec, cx).await? {
+        return Ok(steps);
+    }
     let rule = Arc::new(resolve(spec, cx.reader().await?).await?);
     for warning in &rule.warnings {
         cx.note(warning.clone());
     }
-    let found = candidates(&rule, spec, cx.reader().await?).await?;
+    let found = candidates_read_only(&rule, spec, cx.reader().await?).await?;
     for excluded in &found.excluded {
         cx.note(format!("{} of {} stay: {}", excluded.count, rule.root.table.plain(), excluded.because));
     }
@@ -79,12 +84,39 @@ pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, 
         let before = Sizes::read(&store, &tables, cx).await?;
         steps.push(Step::Report(ReportStep { tables, before }));
     }
-    if let (Limit::At(keep), true) = (spec.archive_keep, exists) {
-        let begun_ago = cx.job_age().await?.unwrap_or_default();
-        let due = expire::plan(cx.reader().await?, &store, &rule.name, keep, begun_ago).await?;
-        steps.extend(due.into_iter().map(Step::Expire));
+    if exists {
+        steps.extend(expiring(spec, &store, Of::rule(&rule), cx).await?);
     }
     Ok(steps)
+}
+
+/// The steps that take out of the archive what was kept long enough.
+async fn expiring(spec: &Archive, store: &Store, of: Of<'_>, cx: &mut Context) -> Result<Vec<Step>, JobError> {
+    let Limit::At(keep) = spec.archive_keep else { return Ok(Vec::new()) };
+    let begun_ago = cx.job_age().await?.unwrap_or_default();
+    let apart = expire::kept_apart(cx.reader().await?, store, of).await?;
+    if apart > 0 {
+        cx.note(format!(
+            "{apart} archived rows of {} are kept whatever `archive_keep` is: they were archived under another `where`",
+            of.rule
+        ));
+    }
+    let due = expire::plan(cx.reader().await?, store, of, keep, begun_ago).await?;
+    Ok(due.into_iter().map(Step::Expire).collect())
+}
+
+/// What is left to do for a table that was dropped: its archive is kept as long as it was to be.
+async fn of_a_table_that_is_gone(spec: &Archive, cx: &mut Context) -> Result<Option<Vec<Step>>, JobError> {
+    let (Some(root), Limit::At(_)) = (spec.root_table(), spec.archive_keep) else { return Ok(None) };
+    let (store, conn) = (Store::new(&spec.schema), cx.reader().await?);
+    let is_there = !find_tables(conn, &root.schema.0, std::slice::from_ref(&root.name.0)).await?.is_empty();
+    let (name, condition) = (name_of(&root), spec.condition());
+    if is_there || !store.exists(conn).await? || !store.rules(conn).await?.iter().any(|rule| rule.name == name) {
+        return Ok(None);
+    }
+    cx.note(format!("there is no table {root} any more; only what `archive_keep` says of its archived rows is done"));
+    let of = Of { rule: &name, condition: condition.as_deref() };
+    expiring(spec, &store, of, cx).await.map(Some)
 }
 
 /// What a row of the rule's tables costs, live and in the archive.

@@ -8,10 +8,11 @@ use super::changes::{Change, Changes, FIRE_DEFERRED, affect_only};
 use super::digest::{Digest, RowHasher};
 use super::selection::Wanted;
 use super::shape::{Column, ONE_TEXT, Shape};
-use super::store::{Source, Store, execute};
+use super::store::{KnownRule, Source, Store, execute};
 use super::wire::stream;
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
+use crate::pg::PgError;
 use crate::pg::statement::{Qualified, Statement, literal};
 
 /// What a restore is to do besides.
@@ -153,8 +154,29 @@ pub async fn restore(
         return Err(refuse(wanted, &why));
     }
     affect_only(conn, &wanted.rule.definition.unmarks).await?;
+    let is_alike = |rule: &KnownRule| {
+        !rule.definition.unmarks.is_empty()
+            && rule.definition.root == wanted.rule.definition.root
+            && rule != &wanted.rule
+    };
+    for rule in store.rules(conn).await?.into_iter().filter(is_alike) {
+        // A mark that has come back with its root, of what the archive has given up meanwhile.
+        if !has_rows(conn, store, &rule, &wanted.group_key).await? {
+            affect_only(conn, &rule.definition.unmarks).await?;
+        }
+    }
     sqlx::raw_sql("commit").execute(conn).await?;
     Ok(restored)
+}
+
+/// Whether a rule has archived rows of a group.
+async fn has_rows(conn: &mut PgConnection, store: &Store, rule: &KnownRule, group_key: &str) -> Result<bool, JobError> {
+    let statement = Statement::built(format!(
+        "select exists (select 1 from {} g where g.rule_id = $1 and g.group_key = $2 and g.row_count > 0)",
+        store.table("group_state")
+    ));
+    let query = sqlx::query_scalar(statement.to_sql()).bind(rule.rule_id).bind(group_key);
+    Ok(query.fetch_one(conn).await.map_err(PgError::from)?)
 }
 
 fn begin(store: &Store, wanted: &Wanted) -> Vec<String> {

@@ -25,6 +25,8 @@ pub const PICKED: &str = "pg_temp.pgupkeep_picked p";
 pub struct Rule {
     /// Its name in the catalogue of the archive, such as `mlflow/metric_history` or `public.events`.
     pub name: String,
+    /// What else a row has to fulfil, by the configuration; its archive is kept by itself.
+    pub condition: Option<String>,
     /// The instant before which something must last have happened, as PostgreSQL writes a `timestamptz` in UTC.
     pub cutoff: String,
     /// The rows that decide.
@@ -111,6 +113,8 @@ pub struct Root {
     pub keys: Vec<(Ident, String)>,
     /// Text over `r`: the group that a root's rows are archived under, the smallest unit of a restore.
     pub group: String,
+    /// Whether the group is when the rows were archived: a live row does not tell it.
+    pub by_archival: bool,
     /// Condition over `r`: that there is anything to move, where the root itself stays; it may walk an index once.
     pub filled: Option<String>,
     /// Condition over `r`: old enough, finished, not excluded, not referred to from outside.

@@ -172,7 +172,7 @@ async fn of_roots(
     rule: &KnownRule,
     condition: &str,
 ) -> Result<Vec<String>, JobError> {
-    let Definition { root, group, leaves, .. } = &rule.definition;
+    let Definition { root, group, by_archival, leaves, .. } = &rule.definition;
     let sources = store.sources(conn, Some(root)).await?;
     let query = sqlx::query_scalar::<_, bool>("select pg_catalog.to_regclass($1) is not null").bind(root.to_string());
     let is_live = query.fetch_one(conn).await?;
@@ -182,7 +182,7 @@ async fn of_roots(
             let rows = source.place.rows();
             format!("g.group_id in (select r.pgupkeep_group from {rows} r where (\n{condition}\n))")
         };
-        let live = is_live.then(|| of_group(root.to_string()));
+        let live = (is_live && !by_archival).then(|| of_group(root.to_string()));
         return Ok(sources.iter().map(of_shape).chain(live).collect());
     }
     Ok(vec![of_group(match sources.first() {

@@ -19,11 +19,12 @@ const FACTS_LIMIT: Duration = Duration::from_secs(20);
 const TEXT: &str = "pg_catalog.text";
 
 /// What the text of a value depends on, set to one thing wherever such texts are made or compared.
-pub const ONE_TEXT: [&str; 6] = [
+pub const ONE_TEXT: [&str; 7] = [
     "set local extra_float_digits = 3",
     "set local datestyle = iso",
     "set local intervalstyle = postgres",
     "set local bytea_output = hex",
+    "set local array_nulls = on",
     "set local timezone = 'UTC'",
     "set local lc_monetary = 'C'",
 ];

@@ -74,7 +74,7 @@ pub struct Archive {
     /// What an integer in that column counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_unit: Option<AgeUnit>,
-    /// A condition over the table's own columns, as SQL.
+    /// A condition over the table's row `r`, as SQL that only reads; functions and other tables with their schemas.
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// Tables that must not move although they refer to rows that would.
@@ -105,7 +105,8 @@ pub struct Archive {
     #[serde(default = "require_backup")]
     pub require_backup: Limit<Elapsed>,
     /// How long ago something must last have happened before rows leave the archive for good; rows of a rule without `age`
-    /// count from their archival. Not shorter than `older_than`.
+    /// count from their archival. Not shorter than `older_than`. It says nothing of what another scope, or another `where`,
+    /// has archived.
     #[serde(default = "off::<CalendarSpan>")]
     pub archive_keep: Limit<CalendarSpan>,
     /// The repository that what is not kept any more is exported to before it is deleted; may be left out if there is
@@ -227,6 +228,29 @@ impl Archive {
     /// The table that moves, where it is no preset.
     pub(super) fn root_table(&self) -> Option<Qualified> {
         table_name(self.table.as_deref()?)
+    }
+
+    /// What a row of the table has to fulfil, in the words by which its archive is known.
+    pub(super) fn condition(&self) -> Option<String> {
+        self.condition.as_deref().map(|condition| condition.trim().to_owned())
+    }
+
+    /// What is archived, for people, and how long it is kept there; jobs with the same words share an archive.
+    pub(crate) fn keeping(&self) -> (String, Limit<CalendarSpan>) {
+        let what = match (&self.preset, self.root_table()) {
+            (Some(name), _) => {
+                let read = || Some(Preset::read(name, &std::fs::read_to_string(name).ok()?));
+                let preset = Preset::embedded(name).or_else(read).and_then(Result::ok);
+                let scope =
+                    preset.and_then(|preset| preset.scope(self.scope.as_deref()).ok().map(|(name, _)| name.to_owned()));
+                format!("scope {} of the preset {name}", scope.or_else(|| self.scope.clone()).unwrap_or_default())
+            }
+            (None, root) => {
+                let condition = self.condition().map(|condition| format!(" where {condition}")).unwrap_or_default();
+                format!("{}{condition}", root.map(|root| root.plain()).unwrap_or_default())
+            }
+        };
+        (format!("{what}, in the schema {}", self.schema), self.archive_keep)
     }
 
     /// What contradicts itself, all of it, before any database is asked.

@@ -111,6 +111,8 @@ pub struct ReportStep {
 pub struct ExpireStep {
     /// The rule that they were archived by.
     pub rule: String,
+    /// The condition that they were archived under.
+    pub condition: Option<String>,
     /// The groups' numbers.
     pub groups: Vec<i64>,
     /// Their rows.

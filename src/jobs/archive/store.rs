@@ -61,6 +61,12 @@ pub struct Definition {
     pub root: Qualified,
     /// Text over `r`, the root's row: its group.
     pub group: String,
+    /// Whether the group is when the rows were archived: a live row does not tell it.
+    #[serde(default)]
+    pub by_archival: bool,
+    /// What else a row had to fulfil, by the configuration.
+    #[serde(default)]
+    pub condition: Option<String>,
     /// Whether the root leaves with its rows.
     pub leaves: bool,
     /// The tables in the order in which they are restored: what is referred to first.
@@ -297,7 +303,7 @@ impl Store {
     pub async fn rule_id(&self, conn: &mut PgConnection, name: &str, definition: &Definition) -> Result<i64, JobError> {
         let statement = Statement::built(format!(
             "insert into {} as u (name, definition) values ($1, $2) \
-             on conflict (name, (definition ->> 'group')) do update set definition = jsonb_set(excluded.definition, '{{tables}}', \
+             on conflict (name, (definition ->> 'group'), coalesce(definition ->> 'condition', '')) do update set definition = jsonb_set(excluded.definition, '{{tables}}', \
              (excluded.definition -> 'tables') || coalesce((select jsonb_agg(t) from \
              jsonb_array_elements(u.definition -> 'tables') t where not (excluded.definition -> 'tables') \
              @> jsonb_build_array(t)), '[]')) returning rule_id",

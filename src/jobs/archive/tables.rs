@@ -60,9 +60,11 @@ impl Store {
             ],
             "",
         ));
-        // Another way to name groups is another rule: what was archived by it keeps its names.
+        // Another way to name groups is another rule: what was archived by it keeps its names. So is another condition: how
+        // long one job's rows are kept says nothing of another's.
         all.push(format!(
-            "create unique index if not exists rule_name on {} (name, (definition ->> 'group'))",
+            "create unique index if not exists rule_identity on {} \
+             (name, (definition ->> 'group'), coalesce(definition ->> 'condition', ''))",
             self.table("rule")
         ));
         all.extend(table(

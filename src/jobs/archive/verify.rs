@@ -1,5 +1,6 @@
 //! Verifying: every archived row is read again through the archive's own SQL and compared with its segment's digest.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use serde::Serialize;
@@ -78,6 +79,10 @@ pub async fn verify(
     let batches = sqlx::query_scalar::<_, i64>(batches.to_sql()).fetch_all(&mut *conn).await?;
     let lasting: Vec<usize> = (0..source.shape.columns.len()).collect();
     for batch in batches {
+        if anew.is_some() {
+            // What a restore or archival commits meanwhile is no damage.
+            sqlx::raw_sql("begin isolation level repeatable read").execute(&mut *conn).await?;
+        }
         let kept = Statement::built(format!(
             "select no, row_count, digest from {segments} where batch = {batch} and {kept_of}"
         ));
@@ -88,6 +93,9 @@ pub async fn verify(
             source.shape.as_shown("a"),
             source.place.rows()
         );
+        if let Groups::All = groups {
+            verified.damaged.extend(verify_batch(conn, source, batch, &kept).await?);
+        }
         match read_digests(conn, &copy, lasting.len(), &lasting).await {
             Ok((all, mut each)) => {
                 verified.rows += i64::try_from(all.rows).unwrap_or(i64::MAX);
@@ -101,8 +109,51 @@ pub async fn verify(
             }
         }
         verified.damaged.extend(hidden(conn, source, batch, &shown_of).await?);
+        if anew.is_some() {
+            sqlx::raw_sql("rollback").execute(&mut *conn).await?;
+        }
     }
     Ok(verified)
+}
+
+/// What the catalogue says of a batch that its segments contradict. Groups leave it by and by; while none has, its digest is
+/// theirs.
+async fn verify_batch(
+    conn: &mut PgConnection,
+    source: &Source,
+    batch: i64,
+    kept: &[(i32, i32, Vec<u8>)],
+) -> Result<Option<String>, JobError> {
+    let store = Store::new(&source.place.schema.0);
+    let statement = Statement::built(format!(
+        "select s.row_count, s.segments, s.digest from {} s join {} b on b.batch_id = s.batch_id \
+         where s.batch_id = $1 and s.source_id = $2",
+        store.table("batch_source"),
+        store.table("batch")
+    ));
+    let query = sqlx::query_as::<_, (i64, i32, Vec<u8>)>(statement.to_sql()).bind(batch).bind(source.place.source_id);
+    let Some((rows, segments, digest)) = query.fetch_optional(conn).await? else {
+        return Ok(Some(format!("the catalogue knows no batch {batch}, of which there are {} segments", kept.len())));
+    };
+    let mut all = Digest::default();
+    for (_, rows, digest) in kept {
+        // A digest that is none is told with its segment.
+        let digest = u64::try_from(*rows).ok().and_then(|rows| Digest::from_bytes(digest, rows));
+        all.merge(digest.unwrap_or_default());
+    }
+    let expected = u64::try_from(rows).ok().and_then(|rows| Digest::from_bytes(&digest, rows));
+    let is_sound = match usize::try_from(segments).unwrap_or_default().cmp(&kept.len()) {
+        Ordering::Greater => u64::try_from(rows).is_ok_and(|rows| all.rows <= rows),
+        Ordering::Equal => expected == Some(all),
+        Ordering::Less => false,
+    };
+    Ok((!is_sound).then(|| {
+        format!(
+            "batch {batch} has {} rows in {} segments, which is not what the catalogue says of it ({rows} in {segments})",
+            all.rows,
+            kept.len()
+        )
+    }))
 }
 
 /// A connection that only reads, and sees the archive's values in one form.
@@ -140,7 +191,8 @@ async fn hidden(conn: &mut PgConnection, source: &Source, batch: i64, shown_of: 
     }
 }
 
-/// The groups whose segments hold another number of rows than the catalogue says: a segment that is gone leaves no digest.
+/// The groups whose segments hold another number of rows than the catalogue says, since a segment that is gone leaves no
+/// digest; and those that it does not know.
 ///
 /// # Errors
 /// When the server cannot be asked.
@@ -153,17 +205,23 @@ pub async fn verify_groups(
     let counts = sources.iter().map(|source| format!("select group_id, row_count from {}", source.place.segments()));
     let counts = std::iter::once("select null::bigint as group_id, 0 as row_count".to_owned()).chain(counts);
     let statement = Statement::built(format!(
-        "select g.group_key, g.row_count, coalesce(s.rows, 0)::bigint from {} g left join \
-         (select group_id, sum(row_count) as rows from ({}) c group by group_id) s on s.group_id = g.group_id \
-         where g.row_count <> coalesce(s.rows, 0) and {} order by g.group_id",
+        "select s.group_id, g.group_key, g.row_count, coalesce(s.rows, 0)::bigint from {} g full join \
+         (select group_id, sum(row_count) as rows from ({}) c where group_id is not null group by group_id) s \
+         on s.group_id = g.group_id where g.row_count is distinct from coalesce(s.rows, 0) and {} \
+         order by coalesce(g.group_id, s.group_id)",
         store.table("group_state"),
         counts.collect::<Vec<_>>().join(" union all "),
-        groups.condition("g.group_id")
+        groups.condition("coalesce(g.group_id, s.group_id)")
     ));
-    let found = sqlx::query_as::<_, (String, i64, i64)>(statement.to_sql()).fetch_all(conn).await?;
+    let found = sqlx::query_as::<_, (Option<i64>, Option<String>, Option<i64>, i64)>(statement.to_sql());
+    let found = found.fetch_all(conn).await?;
     let table = store.table("group_state").plain();
-    let tell =
-        |(group, rows, found)| format!("the group {group} should have {rows} rows and its segments have {found}");
+    let tell = |(number, group, rows, found): (Option<i64>, Option<String>, Option<i64>, i64)| match (group, rows) {
+        (Some(group), Some(rows)) => format!("the group {group} should have {rows} rows and its segments have {found}"),
+        _ => {
+            format!("the catalogue knows no group {}, of which segments hold {found} rows", number.unwrap_or_default())
+        }
+    };
     Ok(Verified { table, damaged: found.into_iter().map(tell).collect(), ..Verified::default() })
 }
 

@@ -230,6 +230,41 @@ async fn damage_is_found_named_and_never_restored() {
 }
 
 #[tokio::test]
+async fn what_the_catalogue_has_lost_or_says_wrongly_is_found() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    place.run(&events(json!({}))).await.succeeded();
+    let mut session = place.session().await;
+    let store = Store::new("archive");
+    for (damage, words) in [
+        (
+            "delete from archive_store.group_state where group_id = 2",
+            "the catalogue knows no group 2, of which segments hold",
+        ),
+        ("delete from archive_store.batch", "the catalogue knows no batch 1, of which there are"),
+        ("delete from archive_store.batch_source", "the catalogue knows no batch 1, of which there are"),
+        ("update archive_store.batch_source set row_count = row_count + 1", "is not what the catalogue says of it"),
+        ("update archive_store.batch_source set segments = segments - 1", "is not what the catalogue says of it"),
+        ("update archive_store.batch_source set digest = sha224(digest)", "is not what the catalogue says of it"),
+        ("update archive_store.segments_1 set batch = 7", "the catalogue knows no batch 7, of which there are"),
+    ] {
+        sqlx::raw_sql("begin").execute(&mut session).await.unwrap();
+        sqlx::raw_sql(damage).execute(&mut session).await.unwrap();
+        let sources = store.sources(&mut session, None).await.unwrap();
+        let mut found = verify(&mut session, None, &sources[0], Groups::All).await.unwrap().damaged;
+        found.extend(verify_groups(&mut session, &store, &sources, Groups::All).await.unwrap().damaged);
+        assert!(found.join("; ").contains(words), "{damage}: {found:?}");
+        sqlx::raw_sql("rollback").execute(&mut session).await.unwrap();
+    }
+    // A group that has left a batch is none of it.
+    let some = place.ask("select group_key from archive_store.group_state limit 1").await;
+    place.run(&restore(json!({ "groups": [some] }))).await.succeeded();
+    let sources = store.sources(&mut session, None).await.unwrap();
+    assert_eq!(verify(&mut session, None, &sources[0], Groups::All).await.unwrap().damaged, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn bounds_that_would_hide_rows_from_readers_are_found() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::workplace::{QUIET, Workplace};
 use super::bad_days::{EVENTS, assert_whole, events};
-use super::{archive, archived_rows, restore, restore_all};
+use super::{archive, archived_rows, restore_all};
 use crate::support::{Cluster, one_major};
 
 const SUITE: &str = "jobs::archive::changed";
@@ -140,7 +140,7 @@ async fn a_hold_counts_for_every_rule_about_the_same_table() {
 async fn what_became_active_in_the_same_run_is_kept_by_the_archive() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;
-    // One group for all, since there is no age.
+    // Their group is the month of their archival, since there is no age.
     let place = Workplace::new(&cluster, EVENTS).await;
     let spec = |keep: &str| archive(json!({ "table": "public.t", "where": "id < 100", "archive_keep": keep }));
     place.run(&spec("off")).await.succeeded();
@@ -151,7 +151,7 @@ async fn what_became_active_in_the_same_run_is_kept_by_the_archive() {
     place.run(&spec("3 years")).await.succeeded();
     assert_eq!(archived_rows(&place).await, "150");
     assert_eq!(place.plan(&spec("3 years")).await, Vec::<String>::new());
-    place.run(&restore(json!({ "groups": ["all"] }))).await.succeeded();
+    place.run(&restore_all()).await.succeeded();
     assert_eq!(place.ask("select count(*) from t").await, "951");
 }
 
@@ -172,13 +172,28 @@ async fn what_has_no_age_is_kept_from_its_archival_on() {
 }
 
 #[tokio::test]
+async fn a_condition_that_writes_is_refused_by_the_plan_already() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let writer = "create table log (id int); create function w(id int) returns bool language sql volatile
+         begin atomic insert into log values (id); select true; end";
+    let place = Workplace::new(&cluster, EVENTS).await;
+    place.execute(writer).await;
+    let went = place.run(&archive(json!({ "table": "public.t", "where": "public.w(id)" }))).await;
+    let told = format!("{:?}", went.finish);
+    assert!(told.contains("a function in it writes") && told.contains("nothing was touched"), "{told}");
+    assert_eq!(place.ask("select count(*) from log").await, "0");
+    assert_whole(&place).await;
+}
+
+#[tokio::test]
 async fn a_condition_that_is_none_by_itself_is_refused_before_anything_moves() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;
     let place = Workplace::new(&cluster, EVENTS).await;
     let rows = place.ask("select count(*)::text from t").await;
     // The first would switch off `age`, to which it is joined.
-    for condition in ["true) or (true", "true; drop table t", "id <", "nobody = 1", "id"] {
+    for condition in ["true) or (true", "true; drop table t", "id <", "nobody = 1", "id", "id > $1"] {
         let went = place.run(&archive(json!({ "table": "public.t", "age": "at", "where": condition }))).await;
         let told = format!("{:?}", went.finish);
         assert!(told.contains("`where` is no condition over public.t"), "{condition}: {told}");

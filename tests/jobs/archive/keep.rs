@@ -88,6 +88,99 @@ async fn what_the_archive_keeps_no_longer_is_exported_and_read_back_before_it_is
 }
 
 #[tokio::test]
+async fn what_one_job_keeps_no_longer_is_only_what_it_has_archived() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    let job = |condition: Option<&str>, more: Value| {
+        let mut with = json!({ "table": r#"public.e v,"e"#, "older_than": "30days" });
+        with.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        if let Some(condition) = condition {
+            with["where"] = condition.into();
+        }
+        archive(with)
+    };
+    let kept = [
+        job(Some("id % 4 = 1"), json!({ "age": "at" })),
+        job(Some("id % 4 = 2"), json!({})),
+        job(Some("id % 4 = 3 and id > 1000"), json!({ "age": "at" })),
+    ];
+    for spec in &kept {
+        place.run(spec).await.succeeded();
+    }
+    place.execute("update archive_store.group_state set last_activity = now() - interval '1000 days'").await;
+    let before = archived_rows(&place).await;
+    let strict = job(Some("id % 4 = 3"), json!({ "age": "at", "archive_keep": "60days" }));
+    for _ in 0..2 {
+        place.run(&strict).await.succeeded();
+    }
+    let mine = place.ask(r#"select count(*) from archive."e v,""e" where id % 4 = 3 and id <= 1000"#).await;
+    assert_eq!(
+        archived_rows(&place).await,
+        (before.parse::<u64>().unwrap() + mine.parse::<u64>().unwrap()).to_string()
+    );
+    assert!(mine.parse::<u64>().unwrap() < 20, "{mine}: all but two months have gone");
+    let notes = place.notes(&strict).await.join("; ");
+    assert!(notes.contains(&format!("{before} archived rows")) && notes.contains("under another `where`"), "{notes}");
+    // Without a condition, as well.
+    let others = r#"select count(*) from archive."e v,""e" where id % 4 in (1, 2)"#;
+    let before = place.ask(others).await;
+    place.run(&job(None, json!({ "age": "at", "archive_keep": "60days" }))).await.succeeded();
+    assert_eq!(place.ask(others).await, before);
+}
+
+#[tokio::test]
+async fn what_has_no_age_goes_by_the_month_in_which_it_was_archived() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place =
+        Workplace::new(&cluster, "create table t (id int primary key, done bool); insert into t values (0, false)")
+            .await;
+    let job = |keep: &str| archive(json!({ "table": "public.t", "where": "done", "archive_keep": keep }));
+    // A row is archived each month, and nothing that is three months old is left.
+    for month in 1..=6 {
+        place.execute(&format!("insert into t values ({month}, true)")).await;
+        place.run(&job("3 months")).await.succeeded();
+        place
+            .execute(
+                "update archive_store.group_state set last_activity = last_activity - interval '1 month', \
+                 group_key = to_char(to_date(group_key, 'YYYY-MM') - interval '1 month', 'YYYY-MM')",
+            )
+            .await;
+    }
+    assert_eq!(place.ask("select string_agg(id::text, ',' order by id) from archive.t").await, "4,5,6");
+    // A month comes back, and is held, and nobody else's rows are.
+    place.run(&restore(json!({ "where": "r.id = 5" }))).await.succeeded();
+    place.execute("insert into t values (7, true)").await;
+    assert_eq!(place.plan(&job("off")).await, Vec::<String>::new());
+    place.run(&archive(json!({ "table": "public.t", "where": "id in (0, 5)" }))).await.succeeded();
+    assert_eq!(place.ask("select string_agg(id::text, ',' order by id) from archive.t").await, "0,4,6");
+    // A condition that can no longer be asked holds all.
+    place.execute("alter table t drop done").await;
+    assert_eq!(place.plan(&archive(json!({ "table": "public.t", "where": "id < 9" }))).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_archive_of_a_table_that_was_dropped_is_kept_no_longer_than_it_was_to_be() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let depot = Depot::new(&major);
+    let place = Workplace::new(&cluster, EVENTS).await.equipped(depot.outfit());
+    place.run(&job("off", json!({}))).await.succeeded();
+    place.execute(r#"drop table "e v,""e""#).await;
+    let rows = archived_rows(&place).await;
+    let went = place.run(&job("off", json!({}))).await;
+    assert!(format!("{went:?}").contains("there is no table"), "{went:#?}");
+    let spec = job("2 years", json!({ "repository": "local" }));
+    let notes = place.notes(&spec).await.join("; ");
+    assert!(notes.contains("any more; only what `archive_keep` says"), "{notes}");
+    place.run(&spec).await.succeeded();
+    assert_ne!(archived_rows(&place).await, rows);
+    assert_eq!(exports(&depot).len(), 1);
+    assert_eq!(place.plan(&spec).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn what_cannot_be_exported_is_not_deleted() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;

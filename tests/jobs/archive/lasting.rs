@@ -210,3 +210,22 @@ async fn a_trigger_that_keeps_rows_and_a_rule_that_makes_something_else_of_them_
         assert_eq!(place.ask("select count(*) from t").await, "900");
     }
 }
+
+#[tokio::test]
+async fn arrays_keep_their_nulls_where_sessions_do_not_read_them() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(
+        &cluster,
+        "create table t (id int primary key, at timestamptz not null, a text[]);
+         insert into t select i, '2001-01-01', array[null, 'NULL', i::text] from generate_series(1, 900) i",
+    )
+    .await;
+    for (spec, table) in [(events(json!({})), "archive.t"), (restore_all(), "t")] {
+        place.execute(&format!("alter database {} set array_nulls = off", place.database)).await;
+        place.run(&spec).await.succeeded();
+        place.execute(&format!("alter database {} reset array_nulls", place.database)).await;
+        let same = format!("select count(*) from {table} where a[1] is null and a[2] = 'NULL'");
+        assert_eq!(place.ask(&same).await, "900", "{table}");
+    }
+}

@@ -73,6 +73,8 @@ async fn what_a_restore_is_asked_for_is_looked_at_first() {
         place.run(&scope(name)).await.succeeded();
     }
     let archived = archived_rows(&place).await;
+    let nowhere = format!("{:?}", place.run(&restore(json!({ "groups": ["x"], "schema": "other" }))).await.finish);
+    assert!(nowhere.contains("there is no archive in the schema other"), "{nowhere}");
     let now = jiff::Timestamp::now();
     for (with, words) in [
         (json!({ "groups": ["x", "nobody"] }), "the archive knows no group"),
@@ -107,6 +109,29 @@ async fn what_the_archive_no_longer_keeps_is_no_longer_marked() {
     place.run(&archive(json!({ "preset": "mlflow", "archive_keep": "2 years" }))).await.succeeded();
     assert_eq!(place.ask(marked).await, "x");
     assert_eq!(archived_rows(&place).await, "10");
+}
+
+#[tokio::test]
+async fn a_run_that_comes_back_does_not_say_that_history_is_archived_which_has_gone() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    let strict = archive(json!({ "preset": "mlflow", "archive_keep": "2 years" }));
+    place.execute("select s.run('held', 'FINISHED', 900), s.run('gone', 'FINISHED', 900)").await;
+    for name in ["metric_history", "runs"] {
+        place.run(&scope(name)).await.succeeded();
+    }
+    // Its history stays in the archive while it is held as a run.
+    place.run(&restore(json!({ "groups": ["held"], "rule": "mlflow/runs" }))).await.succeeded();
+    place.run(&strict).await.succeeded();
+    place.run(&restore(json!({ "groups": ["gone"] }))).await.succeeded();
+    assert_eq!(place.ask("select count(*) from archive.metrics_of('held')").await, "10");
+    assert_eq!(place.ask("select count(*) from archive.metrics_of('gone')").await, "0");
+    let marked = "select string_agg(run_uuid, ',' order by run_uuid) from public.tags where key = 'pgupkeep.archived'";
+    assert_eq!(place.ask(marked).await, "held");
+    place.run(&restore(json!({ "groups": ["held"] }))).await.succeeded();
+    assert_eq!(place.ask(POINTS).await, "10");
 }
 
 #[tokio::test]

@@ -8,11 +8,13 @@ mod checks;
 mod scope;
 mod table;
 
+pub(super) use table::name_of;
+
 use sqlx::postgres::PgConnection;
 
 use super::catalogue::FACTS_LIMIT;
 use super::limit::Limit;
-use super::rule::{HELD, HeldWith, PICKED, Part, Rule};
+use super::rule::{HeldWith, PICKED, Part, Rule};
 use super::spec::Archive;
 use super::store::{Definition, KnownRule, Store};
 use crate::fault::Fault;
@@ -35,17 +37,32 @@ pub async fn resolve(spec: &Archive, conn: &mut PgConnection) -> Result<Rule, Jo
     let store = Store::new(&spec.schema);
     if store.exists(conn).await? {
         for known in store.rules(conn).await? {
-            rule.root.held_with.extend(held_by(&known, &rule));
+            rule.root.held_with.extend(held_by(&known, &rule, &store, conn).await);
         }
     }
     Ok(rule)
 }
 
-/// What a hold of another rule means for this one, where both are about the same roots and name their groups differently.
-fn held_by(known: &KnownRule, rule: &Rule) -> Option<HeldWith> {
-    let Definition { root, group, .. } = &known.definition;
-    let differs = *root == rule.root.table && *group != rule.root.group;
-    differs.then(|| HeldWith { rules: vec![known.name.clone()], when: format!("({group}) in ({HELD})") })
+/// What a hold of a rule about the same roots means for this one, where live rows do not tell the same group. Where they tell
+/// none, all are held that fulfil the condition which rows of that rule have left by, while it can be asked.
+async fn held_by(known: &KnownRule, rule: &Rule, store: &Store, conn: &mut PgConnection) -> Option<HeldWith> {
+    let Definition { root, group, by_archival, condition, .. } = &known.definition;
+    if *root != rule.root.table || (!by_archival && *group == rule.root.group) {
+        return None;
+    }
+    let held = format!(
+        "select h.group_key from {} h where h.rule_id = {} and h.hold_until > clock_timestamp()",
+        store.table("group_state"),
+        known.rule_id
+    );
+    let when = match condition {
+        _ if !by_archival => format!("({group}) in ({held})"),
+        Some(condition) if table::check_condition(condition, root, conn).await.is_ok() => {
+            format!("exists ({held}) and (\n{condition}\n)")
+        }
+        _ => format!("exists ({held})"),
+    };
+    Some(HeldWith { rules: Vec::new(), when })
 }
 
 /// Something that stops the job before anything moves.

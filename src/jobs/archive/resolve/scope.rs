@@ -251,6 +251,7 @@ impl Ground<'_> {
         let marks = self.scope.marks.iter().map(|mark| self.expand(&mark.sql)).collect::<Result<_, _>>()?;
         Ok(Rule {
             name: format!("{}/{name}", self.preset.name),
+            condition: None,
             cutoff: self.moment.cutoff.clone(),
             root: self.root(root)?,
             locks,
@@ -292,6 +293,7 @@ impl Ground<'_> {
             oid: facts.oid,
             keys,
             group: self.expand(&model.group)?,
+            by_archival: false,
             filled: if model.leaves { None } else { Some(self.filled()) },
             eligible: eligible.join("\n AND "),
             fenced: fenced.join("\n AND "),

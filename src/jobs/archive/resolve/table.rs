@@ -51,8 +51,8 @@ pub(super) async fn resolve(
     let locks = parts.iter().rev().filter(|part| part.oid != *oid && referred_to(part.oid)).map(lock).collect();
     let warnings = warnings(&parts, &tree.members, &keys, &facts, conn).await?;
     Ok(Rule {
-        // One name for one table, also where a dot is part of the schema's.
-        name: if root.schema.0.contains('.') { root.to_string() } else { root.plain() },
+        name: name_of(root),
+        condition: spec.condition(),
         cutoff: moment.cutoff.clone(),
         root: root_of(spec, of(*oid)?, keys_of_root, &tree.outside, moment)?,
         locks,
@@ -64,6 +64,11 @@ pub(super) async fn resolve(
         warnings,
         uses: uses.iter().map(|(facts, purpose)| (facts.name.clone(), *purpose)).collect(),
     })
+}
+
+/// One name for one table, also where a dot is part of the schema's.
+pub(in super::super) fn name_of(root: &Qualified) -> String {
+    if root.schema.0.contains('.') { root.to_string() } else { root.plain() }
 }
 
 /// The root's columns that anything joins on, its primary key first.
@@ -133,9 +138,14 @@ fn part(member: &Member, facts: &TableFacts, keys: &[(Ident, String)]) -> Result
 }
 
 /// Refuses a condition that is none by itself: with a bracket too many it would switch off what it is joined to.
-async fn check_condition(condition: &str, root: &Qualified, conn: &mut PgConnection) -> Result<(), JobError> {
+pub(super) async fn check_condition(
+    condition: &str,
+    root: &Qualified,
+    conn: &mut PgConnection,
+) -> Result<(), JobError> {
     let alone = Statement::built(format!("select 1 from {root} r where\n{condition}\nlimit 0"));
-    match within(FACTS_LIMIT, sqlx::query(alone.to_sql()).execute(conn)).await {
+    // Sent as it is, so that a `$1` in it is told as what it is.
+    match within(FACTS_LIMIT, sqlx::raw_sql(alone.to_sql()).execute(conn)).await {
         Err(error) if error.fault() == Fault::Statement => {
             Err(refused(format!("`where` is no condition over {}: {error}", root.plain())))
         }
@@ -168,7 +178,7 @@ fn root_of(
     let activity = age.as_ref().map_or_else(|| "now()".to_owned(), Age::instant);
     let group = match &age {
         Some(age) => format!("coalesce(to_char({} AT TIME ZONE 'UTC', 'YYYY-MM'), 'never')", age.instant()),
-        None => "'all'::text".to_owned(),
+        None => "to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM')".to_owned(),
     };
     let old_or_wanted = conditions.len() - reasons.len();
     Ok(Root {
@@ -176,6 +186,7 @@ fn root_of(
         oid: facts.oid,
         keys,
         group,
+        by_archival: age.is_none(),
         // What is told of rows that stay is told of those that are old.
         filled: Some(conditions[..old_or_wanted].join("\n AND ")),
         fenced: eligible.clone(),
