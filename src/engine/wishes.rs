@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Shared;
 use crate::config::Target;
-use crate::jobs::archive::selection::{Selection, find};
+use crate::jobs::archive::selection::{Selection, Which, find};
 use crate::jobs::archive::store::Store;
 use crate::jobs::context::JobError;
 use crate::jobs::{JobSpec, kind};
@@ -71,7 +71,8 @@ pub async fn once(shared: &Shared) -> Result<usize, LedgerError> {
 async fn is_asked(target: &Target, schema: &str) -> Result<bool, JobError> {
     let store = Store::new(schema);
     let mut conn = connect(&target.connection, "pgupkeep/wishes", Purpose::Short).await?;
-    Ok(store.exists(&mut conn).await? && !find(&mut conn, &store, None, &Selection::Asked).await?.is_empty())
+    Ok(store.exists(&mut conn).await?
+        && !find(&mut conn, &store, None, &Selection::Asked, Which::Archived).await?.is_empty())
 }
 
 fn spec(schema: &str) -> Option<JobSpec> {

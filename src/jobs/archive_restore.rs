@@ -11,8 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::archive::limit::Limit;
 use super::archive::restore::{self, Hold};
-use super::archive::selection::{self, Selection, Wanted};
+use super::archive::selection::{self, Selection, Wanted, Which};
 use super::archive::store::Store;
 use super::context::{Context, JobError};
 use super::{Job, Measures, Profile, StepReport, Weight};
@@ -52,9 +53,9 @@ pub struct ArchiveRestore {
     /// Only what was archived by this rule, as `archive list` calls it; default: by whatever rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// For how long they are not archived again.
+    /// For how long they are not archived again; `off` also ends the hold of groups that are back already.
     #[serde(default = "hold")]
-    pub hold: CalendarSpan,
+    pub hold: Limit<CalendarSpan>,
     /// The schema that the archive is in.
     #[serde(default = "archive_schema")]
     pub schema: String,
@@ -72,8 +73,8 @@ pub struct Between {
     pub to: jiff::Timestamp,
 }
 
-const fn hold() -> CalendarSpan {
-    CalendarSpan { months: 0, days: 90 }
+const fn hold() -> Limit<CalendarSpan> {
+    Limit::At(CalendarSpan { months: 0, days: 90 })
 }
 
 fn archive_schema() -> String {
@@ -87,7 +88,10 @@ pub struct Step(Wanted);
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Wanted { rule, group_key, rows, .. } = &self.0;
-        write!(f, "restore {group_key} of {} [{rows} rows]", rule.name)
+        match rows {
+            0 => write!(f, "end the hold of {group_key} of {}", rule.name),
+            rows => write!(f, "restore {group_key} of {} [{rows} rows]", rule.name),
+        }
     }
 }
 
@@ -150,15 +154,24 @@ impl Job for ArchiveRestore {
             return Err(JobError::Refused { fault: Fault::Statement, message });
         }
         selection::check_names(conn, &store, &self.groups).await?;
-        Ok(selection::find(conn, &store, self.rule.as_deref(), &selection).await?.into_iter().map(Step).collect())
+        let which = if self.hold == Limit::Off { Which::ArchivedOrHeld } else { Which::Archived };
+        Ok(selection::find(conn, &store, self.rule.as_deref(), &selection, which)
+            .await?
+            .into_iter()
+            .map(Step)
+            .collect())
     }
 
     async fn perform(&self, step: &Step, cx: &mut Context) -> Result<StepReport, JobError> {
         let store = Store::new(&self.schema);
         let Step(wanted) = step;
         let sources = selection::sources_of(cx.reader().await?, &store, &wanted.rule).await?;
-        let CalendarSpan { months, days } = self.hold;
-        let hold = Hold(format!("clock_timestamp() + make_interval(months => {months}, days => {days})"));
+        let hold = match self.hold {
+            Limit::Off => Hold("null".to_owned()),
+            Limit::At(CalendarSpan { months, days }) => {
+                Hold(format!("clock_timestamp() + make_interval(months => {months}, days => {days})"))
+            }
+        };
         let live = restore::live(cx.reader().await?, &sources).await?;
         let script = restore::script(&store, wanted, &sources, &live, &hold);
         let mut conn = cx.session.lend()?;

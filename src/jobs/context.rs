@@ -108,6 +108,8 @@ pub struct Context {
     open: Option<OpenRow>,
     ledger: Ledger,
     inside: Option<Inside>,
+    /// Whether the bytes of steps are left out, since the job measures all of them itself.
+    measures_itself: bool,
     notes: Vec<String>,
 }
 
@@ -140,6 +142,7 @@ impl Context {
             open: None,
             ledger,
             inside: None,
+            measures_itself: false,
             notes: Vec::new(),
         }
     }
@@ -149,7 +152,8 @@ impl Context {
         let (_, orders) = watch::channel(None);
         let (journal, closes, open, inside) = (None, None, None, None);
         let outfit = Outfit::default();
-        Self { target, spec, session, outfit, journal, orders, closes, open, ledger, inside, notes: Vec::new() }
+        let (notes, measures_itself) = (Vec::new(), false);
+        Self { target, spec, session, outfit, journal, orders, closes, open, ledger, inside, measures_itself, notes }
     }
 
     /// The same with what lies outside the databases.
@@ -341,6 +345,9 @@ impl Context {
             StepReport::NotDone { reason, measures, .. } => (StepOutcome::NotDone, measures, Some(reason.as_str())),
         };
         let mut measures = measures.clone();
+        if self.measures_itself {
+            (measures.bytes_before, measures.bytes_after) = (None, None);
+        }
         let journal = self.journal()?.clone();
         let id = match self.open.take() {
             Some(OpenRow { id, rows }) => {
@@ -379,6 +386,15 @@ impl Context {
         let deadline = inner.timeout().and_then(|timeout| Instant::now().checked_add(timeout));
         let outer = std::mem::replace(&mut self.spec, inner.clone());
         self.inside = Some(Inside { outer, deadline });
+    }
+
+    /// Has another job's work done as a part of the present one's, which measures the bytes of all of it itself: they would
+    /// count twice.
+    pub async fn as_a_part<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
+        self.measures_itself = true;
+        let done = work(self).await;
+        self.measures_itself = false;
+        done
     }
 
     /// Turns back to the sequence.

@@ -54,7 +54,8 @@ def archived_history(client, experiment, *runs):
         data = client.get_run(run).data
         assert data.metrics["loss"] == 100.0, data.metrics
         assert data.tags["note"] == "n" * 4000
-        assert json.loads(data.tags["pgupkeep.archived"])["points"] == 900, data.tags
+        mark = json.loads(data.tags["pgupkeep.archived"])
+        assert (mark["schema"], mark["points"]) == ("archive", 900), data.tags
         assert history(client, run) == []
     client.log_metric(runs[0], "loss", 7.5, step=1000)
     assert [p.step for p in client.get_metric_history(runs[0], "loss")] == [1000]

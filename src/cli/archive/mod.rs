@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::output;
 use super::prepare::Prepared;
 use crate::config::{Connection, Target};
-use crate::jobs::archive::selection::{self, Selection};
+use crate::jobs::archive::selection::{self, Selection, Which};
 use crate::jobs::archive::store::Store;
 use crate::jobs::archive::verify::{self, Groups};
 use crate::jobs::context::JobError;
@@ -155,8 +155,8 @@ async fn list(path: &Path, place: &Place) -> Result<Exit, Exit> {
 async fn show(path: &Path, args: &Show) -> Result<Exit, Exit> {
     let Reached { prepared, store, mut conn, .. } = args.place.reach(path).await?;
     let answer = async {
-        let mut groups = Vec::new();
-        for wanted in selection::find(&mut conn, &store, None, &Selection::Named(args.groups.clone())).await? {
+        let (mut groups, named) = (Vec::new(), Selection::Named(args.groups.clone()));
+        for wanted in selection::find(&mut conn, &store, None, &named, Which::Archived).await? {
             let sources = selection::sources_of(&mut conn, &store, &wanted.rule).await?;
             let tables = verify::group_rows(&mut conn, &sources, wanted.group_id).await?;
             let tables = tables.into_iter().map(Into::into).collect();

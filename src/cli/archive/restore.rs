@@ -19,7 +19,7 @@ pub(super) struct Restore {
     /// Only what was archived by this rule, as `archive list` calls it.
     #[arg(long)]
     rule: Option<String>,
-    /// For how long they are not archived again.
+    /// For how long they are not archived again; `off` ends the hold of what is back already, too.
     #[arg(long, value_name = "SPAN", default_value = "90days")]
     hold: String,
     #[command(flatten)]

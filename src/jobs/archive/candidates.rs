@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::catalogue::FACTS_LIMIT;
+use super::catalogue::{FACTS_LIMIT, Rows, read_rows};
 use super::rule::{Chunks, HELD, HeldWith, PICKED, Part, Root, Rule};
 use super::spec::Archive;
 use super::store::Store;
@@ -191,11 +191,12 @@ fn count(part: &Part) -> String {
 }
 
 async fn pages(rule: &Rule, spec: &Archive, held: &str, conn: &mut PgConnection) -> Result<Vec<Pages>, JobError> {
-    let Root { oid, .. } = &rule.root;
-    let query = sqlx::query_as::<_, (f64, f64)>(include_str!("../sql/read_pages.sql"));
-    let others: Vec<_> = rule.parts.iter().filter(|part| part.oid != *oid).map(|part| part.oid).collect();
-    let (per_page, per_root) = within(FACTS_LIMIT, query.bind(*oid).bind(others).fetch_one(&mut *conn)).await?;
-    let each = 1.0 + per_root;
+    let oids: Vec<_> = rule.parts.iter().map(|part| part.oid).chain([rule.root.oid]).collect();
+    let (roots, others): (Vec<Rows>, Vec<Rows>) =
+        read_rows(conn, &oids).await?.into_iter().partition(|rows| rows.oid == rule.root.oid);
+    let (tuples, pages) = roots.first().map_or((0.0, 0.0), |root| (root.tuples, root.pages));
+    let per_page = tuples / pages.max(1.0);
+    let each = 1.0 + others.iter().map(|rows| rows.tuples).sum::<f64>() / tuples.max(1.0);
     #[expect(clippy::cast_possible_truncation, reason = "at least one, and no more than a table has")]
     let span = (f64::from(spec.batch_rows) / (per_page.max(1.0) * each)).clamp(1.0, 1e9) as i64;
     let statement = Statement::built(format!(

@@ -209,6 +209,29 @@ pub(super) async fn read_tables(conn: &mut PgConnection, oids: &[Oid]) -> Result
     Ok(within(FACTS_LIMIT, query.fetch_all(conn)).await?.into_iter().map(TableFacts::from).collect())
 }
 
+/// How many rows a table has, and how much room they take.
+#[derive(Debug, Clone, Copy, PartialEq, sqlx::FromRow)]
+pub(super) struct Rows {
+    /// Its number in the catalogue.
+    pub(super) oid: Oid,
+    /// Its rows, about.
+    pub(super) tuples: f64,
+    /// Its pages.
+    pub(super) pages: f64,
+    /// Its bytes, with its TOAST table and indexes.
+    pub(super) bytes: i64,
+    /// The same without its indexes.
+    pub(super) own_bytes: i64,
+    /// Whether nobody ever counted its rows, so that they are guessed from its size.
+    pub(super) uncounted: bool,
+}
+
+/// Reads how large tables are; those that are gone are left out.
+pub(super) async fn read_rows(conn: &mut PgConnection, oids: &[Oid]) -> Result<Vec<Rows>, PgError> {
+    let query = sqlx::query_as::<_, Rows>(include_str!("../sql/read_rows.sql")).bind(oids);
+    within(FACTS_LIMIT, query.fetch_all(conn)).await
+}
+
 /// Reads every foreign key of the database.
 pub(super) async fn read_foreign_keys(conn: &mut PgConnection) -> Result<Vec<ForeignKey>, PgError> {
     let query = sqlx::query_as::<_, KeyRow>(include_str!("../sql/read_foreign_keys.sql"));

@@ -138,12 +138,12 @@ fn is_too_slow(error: &JobError) -> bool {
 }
 
 /// lock_not_available: by `lock_timeout`.
-fn is_locked(error: &JobError) -> bool {
+pub(super) fn is_locked(error: &JobError) -> bool {
     matches!(error, JobError::Target(error) if error.sqlstate() == Some("55P03"))
 }
 
 /// Who has locked one of the rule's tables, or else may have locked rows of one.
-async fn holder_of(rule: &Rule, cx: &mut Context) -> Result<String, JobError> {
+pub(super) async fn holder_of(rule: &Rule, cx: &mut Context) -> Result<String, JobError> {
     for part in &rule.parts {
         if let Some(holder) = lock_holder(cx, part.oid).await? {
             return Ok(format!("{}: {holder}", part.table));
@@ -328,7 +328,7 @@ async fn report(spec: &Archive, step: &ReportStep, cx: &mut Context) -> Result<S
 
 async fn vacuum(tables: &[Qualified], cx: &mut Context) -> Result<StepReport, JobError> {
     let job = Vacuum::of_tables(tables);
-    inner(drive::drive(&job, cx).await)
+    inner(cx.as_a_part(async |cx| drive::drive(&job, cx).await).await)
 }
 
 /// Rebuilds the indexes of the tables that this run took a large share of; the others' by the evidence of their bloat.
@@ -345,7 +345,7 @@ async fn reindex(spec: &Archive, tables: &[Qualified], cx: &mut Context) -> Resu
         let tables: Vec<Qualified> = tables.into_iter().cloned().collect();
         if !tables.is_empty() {
             let job = Reindex::of_tables(&tables, which);
-            let report = inner(drive::drive(&job, cx).await)?;
+            let report = inner(cx.as_a_part(async |cx| drive::drive(&job, cx).await).await)?;
             if matches!(last, StepReport::Done(_)) {
                 last = report;
             }

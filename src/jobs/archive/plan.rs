@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::candidates::{Candidate, Candidates, candidates_read_only};
-use super::catalogue::find_tables;
+use super::catalogue::{find_tables, read_rows};
 use super::expire::Of;
 use super::limit::Limit;
 use super::mover::Chunk;
+use super::perform::{holder_of, is_locked};
 use super::resolve::{name_of, resolve};
 use super::rule::Rule;
 use super::shape::{Carrier, Column, Role, Shape};
@@ -44,7 +45,16 @@ pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, 
     for warning in &rule.warnings {
         cx.note(warning.clone());
     }
-    let found = candidates_read_only(&rule, spec, cx.reader().await?).await?;
+    let found = match candidates_read_only(&rule, spec, cx.reader().await?).await {
+        Err(error) if is_locked(&error) => {
+            let message = format!(
+                "which rows could move cannot be looked at, since a table is locked ({}); nothing was touched",
+                holder_of(&rule, cx).await?
+            );
+            return Err(JobError::Refused { fault: Fault::Locked, message });
+        }
+        found => found?,
+    };
     for excluded in &found.excluded {
         cx.note(format!("{} of {} stay: {}", excluded.count, rule.root.table.plain(), excluded.because));
     }
@@ -128,7 +138,7 @@ pub(super) struct Measured {
     pub(super) live_bytes: f64,
     /// Bytes of an archived row, about.
     pub(super) archived_bytes: f64,
-    /// Bytes of a row of the table that has the widest.
+    /// Bytes of a row, without its index entries, of the table that has the widest; of tables that are large enough to tell.
     pub(super) widest: f64,
 }
 
@@ -136,8 +146,7 @@ async fn measure(rule: &Rule, cx: &mut Context) -> Result<Measured, JobError> {
     let (mut rows, mut live, mut archived, mut widest) = (0.0, 0.0, 0.0, 1.0_f64);
     for part in &rule.parts {
         let conn = cx.reader().await?;
-        let query = sqlx::query_as::<_, (f64, i64, bool)>(include_str!("../sql/read_row_bytes.sql")).bind(part.oid);
-        let (tuples, bytes, uncounted) = within(FACTS_LIMIT, query.fetch_one(&mut *conn)).await?;
+        let Some(known) = read_rows(conn, &[part.oid]).await?.pop() else { continue };
         let shape = Shape::read(conn, part).await?;
         if !layout::fits(&shape) {
             return Err(JobError::Refused {
@@ -155,18 +164,17 @@ async fn measure(rule: &Rule, cx: &mut Context) -> Result<Measured, JobError> {
             let found = widths.iter().find(|(name, _)| *name == column.name.0);
             f64::from(found.map_or(8, |(_, width)| *width))
         };
+        let tuples = known.tuples;
         rows += tuples;
-        if uncounted {
-            cx.note(format!(
-                "{} was never analyzed, so that its rows are missing from these figures",
-                part.table.plain()
-            ));
+        if known.uncounted {
+            cx.note(format!("{} was never analyzed, so that its rows are guessed from its size", part.table.plain()));
         }
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let bytes = bytes as f64;
+        let (bytes, own_bytes) = (known.bytes as f64, known.own_bytes as f64);
         live += bytes;
-        if tuples >= 1.0 {
-            widest = widest.max(bytes / tuples);
+        // What fits into a transaction as a whole may be as wide as it likes: a page with one row says nothing.
+        if own_bytes > BATCH_BYTES {
+            widest = widest.max(own_bytes / tuples.max(1.0));
         }
         archived += tuples * shape.columns.iter().map(|column| archived_width(column, width(column))).sum::<f64>();
     }
@@ -238,10 +246,10 @@ fn tell(moves: &[MoveStep], rows: u64, cx: &mut Context) {
         moves.iter().map(|step| if let Chunk::Groups(groups) = &step.chunk { groups.len() } else { 0 }).sum();
     let seconds = moves.iter().map(|step| step.expected.seconds).sum::<u64>();
     let groups = if groups > 0 { format!("{groups} groups, ") } else { String::new() };
+    let transactions: u64 = moves.iter().map(MoveStep::transactions).sum();
     cx.note(format!(
-        "about {groups}{rows} rows move in {} transactions: {} with their index entries now, about {} in the archive, \
-         about {} of WAL, about {}",
-        moves.len(),
+        "about {groups}{rows} rows move in {transactions} transactions: {} with their index entries now, about {} in the \
+         archive, about {} of WAL, about {}",
         rough_size(sum(|expected| expected.bytes)),
         rough_size(sum(|expected| expected.archived)),
         rough_size(sum(|expected| expected.wal)),

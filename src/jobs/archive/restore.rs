@@ -243,7 +243,7 @@ fn forget(source: &Source, group_id: i64) -> String {
 
 fn settle(store: &Store, wanted: &Wanted, hold: &Hold, rows: u64) -> String {
     format!(
-        "update {} set row_count = 0, restored_at = clock_timestamp(), hold_until = {} where group_id = {} and row_count = {rows}",
+        "update {} set row_count = 0, restored_at = case when row_count > 0 then clock_timestamp() else restored_at end, hold_until = {} where group_id = {} and row_count = {rows}",
         store.table("group_state"),
         hold.0,
         wanted.group_id

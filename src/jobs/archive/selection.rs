@@ -85,7 +85,16 @@ fn parents_first<T>(mut items: Vec<T>, refers: impl Fn(&T, &T) -> bool) -> Vec<T
     ordered
 }
 
-/// The groups that are meant and have rows in the archive.
+/// Which of the groups that are meant are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that have rows in the archive.
+    Archived,
+    /// Besides those that are back, and held.
+    ArchivedOrHeld,
+}
+
+/// The groups that are meant.
 ///
 /// # Errors
 /// When they cannot be read, there is no such rule, or the condition is not understood.
@@ -94,7 +103,12 @@ pub async fn find(
     store: &Store,
     rule: Option<&str>,
     selection: &Selection,
+    which: Which,
 ) -> Result<Vec<Wanted>, JobError> {
+    let which = match which {
+        Which::Archived => "g.row_count > 0",
+        Which::ArchivedOrHeld => "(g.row_count > 0 or g.hold_until > clock_timestamp())",
+    };
     let (mut found, mut understood, mut not_understood) = (Vec::<Wanted>::new(), false, None);
     for rule in rules(conn, store, rule).await? {
         let conditions = match selection {
@@ -115,7 +129,7 @@ pub async fn find(
         };
         for condition in conditions {
             let statement = Statement::built(format!(
-                "select g.group_id, g.group_key, g.row_count from {} g where g.rule_id = {} and g.row_count > 0 and {condition} \
+                "select g.group_id, g.group_key, g.row_count from {} g where g.rule_id = {} and {which} and {condition} \
                  order by g.last_activity, g.group_key",
                 store.table("group_state"),
                 rule.rule_id

@@ -61,6 +61,11 @@ impl MoveStep {
         }
     }
 
+    /// How many transactions that takes, about.
+    pub(super) fn transactions(&self) -> u64 {
+        self.expected.rows.div_ceil(self.most).max(1)
+    }
+
     /// Whether a chunk may have more rows than one transaction should move; of pages that is only estimated.
     pub(super) const fn is_large(&self) -> bool {
         self.expected.rows > self.most || matches!(self.chunk, Chunk::Pages(..))

@@ -5,9 +5,11 @@ use pgupkeep::jobs::archive::store::Store;
 use pgupkeep::jobs::archive::verify::{Groups, verify, verify_groups};
 use pgupkeep::jobs::outfit::Outfit;
 use pgupkeep::names::TargetName;
+use pgupkeep::repository::check::{Damage, Verdict};
 use serde_json::json;
 
 use super::super::archive_rules::TIMES;
+use super::super::backup::depot::Depot;
 use super::super::workplace::{QUIET, Workplace};
 use super::rows::{assert_same, binary_rows};
 use super::{archive, archived_rows, restore, restore_all};
@@ -378,6 +380,56 @@ async fn a_full_disk_stops_the_archival_and_loses_nothing() {
     place.run(&spec).await.succeeded();
     assert_same("live and archived", &binary_rows(&mut session, "select * from archive.all_t").await, &all);
     assert_eq!(place.plan(&spec).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_backup_that_is_damaged_or_gone_is_none_to_archive_by() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let depot = Depot::new(&major);
+    let target = TargetName::parse("target").unwrap();
+    let outfit = Outfit { backed_up: [target].into(), ..depot.outfit() };
+    let place = Workplace::new(&cluster, EVENTS).await.equipped(outfit);
+    let refused = async |words: &str| {
+        let went = place.run(&events(json!({}))).await.finish;
+        assert!(format!("{went:?}").contains(words) && went.fault == Some(Fault::Statement), "{went:?}");
+        assert_eq!(place.ask(LIVE).await, "900");
+    };
+    place.run(&depot.job(json!({}))).await.succeeded();
+    let backup = depot.only().await;
+    let damage = vec![Damage { path: "toc.dat".to_owned(), what: "is missing".to_owned() }];
+    let verdict = Verdict { checked_at: jiff::Timestamp::now(), damage };
+    depot.repository().keep_verdict(&backup.spot, &verdict).await.unwrap();
+    refused("but there is no good one in the repository (local; `pgupkeep backup list` tells)").await;
+    std::fs::remove_dir_all(depot.folder_of(&backup)).unwrap();
+    refused("but there is no good one in the repository").await;
+    place.run(&depot.job(json!({}))).await.succeeded();
+    place.run(&events(json!({}))).await.succeeded();
+    assert_eq!(place.ask(LIVE).await, "200");
+}
+
+#[tokio::test]
+async fn bytes_before_and_after_are_counted_once() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    let went = place.run(&events(json!({}))).await.succeeded();
+    let measured: Vec<&str> =
+        went.rows.iter().filter(|row| row.bytes_before.is_some()).map(|row| row.step.as_str()).collect();
+    assert_eq!(measured, ["measure public.t and the archive"]);
+}
+
+#[tokio::test]
+async fn a_lock_on_the_whole_table_is_told_with_its_holder_by_the_plan_already() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    let mut other = place.session().await;
+    sqlx::raw_sql("begin; lock table t in access exclusive mode").execute(&mut other).await.unwrap();
+    let went = place.run(&events(json!({}))).await.finish;
+    let told = format!("{went:?}");
+    assert!(told.contains("since a table is locked") && told.contains("AccessExclusiveLock"), "{told}");
+    assert_eq!(went.fault, Some(Fault::Locked));
 }
 
 #[tokio::test]

@@ -112,6 +112,41 @@ async fn what_the_archive_no_longer_keeps_is_no_longer_marked() {
 }
 
 #[tokio::test]
+async fn a_hold_can_be_ended_before_its_time() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    place.execute("select s.run('x', 'FINISHED', 200), s.run('y', 'FINISHED', 300)").await;
+    place.run(&scope("metric_history")).await.succeeded();
+    place.run(&restore(json!({ "groups": ["x", "y"] }))).await.succeeded();
+    assert_eq!(place.plan(&scope("metric_history")).await, Vec::<String>::new());
+    let back = place.ask("select restored_at from archive_store.group_state where group_key = 'x'").await;
+    let release = restore(json!({ "where": "r.run_uuid = 'x'", "hold": "off" }));
+    assert_eq!(place.plan(&release).await, ["end the hold of x of mlflow/metric_history"]);
+    place.run(&release).await.succeeded();
+    assert_eq!(place.plan(&release).await, Vec::<String>::new());
+    assert_eq!(place.ask("select restored_at from archive_store.group_state where group_key = 'x'").await, back);
+    place.run(&scope("metric_history")).await.succeeded();
+    assert_eq!(place.ask("select string_agg(distinct run_uuid, ',') from public.metrics").await, "y");
+    // Without a hold in the first place.
+    place.run(&restore(json!({ "groups": ["x"], "hold": "off" }))).await.succeeded();
+    assert_ne!(place.plan(&scope("metric_history")).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_row_alone_in_its_table_does_not_make_batches_small() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    place.execute("select s.run('r' || i, 'FINISHED', 200) from generate_series(1, 1200) i").await;
+    place.execute("insert into public.input_tags values ('x', 'a', 'b'); analyze").await;
+    let moves = place.plan(&scope("runs")).await.into_iter().filter(|step| step.starts_with("move ")).count();
+    assert_eq!(moves, 1);
+}
+
+#[tokio::test]
 async fn a_run_that_comes_back_does_not_say_that_history_is_archived_which_has_gone() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;

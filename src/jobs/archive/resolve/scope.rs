@@ -210,6 +210,7 @@ impl Ground<'_> {
         let moment = self.moment;
         let sql = match name {
             "held" => HELD.to_owned(),
+            "archive" => Literal(&self.spec.schema).to_string(),
             "now" => instant(&moment.now),
             "now_ms" => moment.now_ms.to_string(),
             "cutoff" => instant(&moment.cutoff),
