@@ -40,7 +40,7 @@ pub(super) async fn perform(spec: &Archive, step: &Step, cx: &mut Context) -> Re
         Step::Move(step) => move_rows(spec, step, &name, cx).await,
         Step::Vacuum(tables) => vacuum(tables, cx).await,
         Step::Reindex(tables) => reindex(spec, tables, cx).await,
-        Step::Report(step) => report(spec, step, cx).await,
+        Step::Report(step) => report(spec, step, &name, cx).await,
         Step::Expire(step) => super::expire::perform(spec, step, &name, cx).await,
     }
 }
@@ -319,10 +319,13 @@ impl Totals {
 }
 
 /// Measures the tables and the archive once more, beside what they were when the plan was made.
-async fn report(spec: &Archive, step: &ReportStep, cx: &mut Context) -> Result<StepReport, JobError> {
+async fn report(spec: &Archive, step: &ReportStep, name: &str, cx: &mut Context) -> Result<StepReport, JobError> {
     let after = Sizes::read(&Store::new(&spec.schema), &step.tables, cx).await?;
     let detail = json!({ "before": step.before, "after": after });
-    let (bytes_before, bytes_after) = (Some(step.before.total()), Some(after.total()));
+    // An earlier attempt's bytes are those of the same tables: they count once.
+    let counts = !cx.steps_done().await?.iter().any(|done| done == name);
+    let bytes_before = counts.then(|| step.before.total());
+    let bytes_after = counts.then(|| after.total());
     Ok(StepReport::Done(Measures { rows: None, bytes_before, bytes_after, detail: Some(detail) }))
 }
 

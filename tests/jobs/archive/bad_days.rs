@@ -3,6 +3,7 @@
 use pgupkeep::fault::Fault;
 use pgupkeep::jobs::archive::store::Store;
 use pgupkeep::jobs::archive::verify::{Groups, verify, verify_groups};
+use pgupkeep::jobs::drive::End;
 use pgupkeep::jobs::outfit::Outfit;
 use pgupkeep::names::TargetName;
 use pgupkeep::repository::check::{Damage, Verdict};
@@ -10,7 +11,7 @@ use serde_json::json;
 
 use super::super::archive_rules::TIMES;
 use super::super::backup::depot::Depot;
-use super::super::workplace::{QUIET, Workplace};
+use super::super::workplace::{QUIET, Went, Workplace, never};
 use super::rows::{assert_same, binary_rows};
 use super::{archive, archived_rows, restore, restore_all};
 use crate::support::{Cluster, SmallDisk, mlflows, one_major, skip_suite};
@@ -75,7 +76,7 @@ async fn a_table_that_somebody_has_locked_is_told_and_nothing_waits_behind_us() 
     sqlx::raw_sql("begin; lock table t in share mode").execute(&mut holder).await.unwrap();
     let went = place.run(&events(json!({}))).await;
     // It is not done, and somebody is named.
-    assert!(matches!(went.finish.end, pgupkeep::jobs::drive::End::Partial), "{went:#?}");
+    assert!(matches!(went.finish.end, End::Partial), "{went:#?}");
     let told = format!("{:?}", went.finish.problems);
     assert!(told.contains("locked for longer than lock_wait (300ms)") && told.contains("holds ShareLock"), "{told}");
     assert_eq!(place.ask(LIVE).await, "900");
@@ -160,7 +161,7 @@ async fn settings_that_would_hide_or_stop_the_work_do_neither() {
     place.execute("create role blind superuser login; alter role blind set track_counts = off").await;
     let place = place.working_as("blind");
     let went = place.run(&events(json!({}))).await;
-    let proven = matches!(went.finish.end, pgupkeep::jobs::drive::End::Succeeded);
+    let proven = matches!(went.finish.end, End::Succeeded);
     assert!(proven || format!("{went:?}").contains("track_counts"), "{went:#?}");
     assert_whole(&place).await;
     // What reads in ways of its own.
@@ -214,7 +215,7 @@ async fn damage_is_found_named_and_never_restored() {
         let groups =
             place.ask("select string_agg(group_key, ',') from archive_store.group_state where row_count > 0").await;
         let went = place.run(&restore(json!({ "groups": groups.split(',').collect::<Vec<_>>() }))).await;
-        assert!(!matches!(went.finish.end, pgupkeep::jobs::drive::End::Succeeded), "{damage}: {found:?} {went:#?}");
+        assert!(!matches!(went.finish.end, End::Succeeded), "{damage}: {found:?} {went:#?}");
         // What is not damaged may have gone back; what is damaged has not.
         sqlx::raw_sql(
             "delete from archive_store.segments_1;
@@ -413,10 +414,21 @@ async fn bytes_before_and_after_are_counted_once() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;
     let place = Workplace::new(&cluster, EVENTS).await;
-    let went = place.run(&events(json!({}))).await.succeeded();
-    let measured: Vec<&str> =
-        went.rows.iter().filter(|row| row.bytes_before.is_some()).map(|row| row.step.as_str()).collect();
-    assert_eq!(measured, ["measure public.t and the archive"]);
+    let mut other = place.session().await;
+    sqlx::raw_sql("begin; select from t where id = 1 for update").execute(&mut other).await.unwrap();
+    let run_id = place.insert(&events(json!({}))).await;
+    let measured = |went: &Went| {
+        let measured = went.rows.iter().filter(|row| row.bytes_before.is_some());
+        measured.map(|row| row.step.clone()).collect::<Vec<_>>()
+    };
+    // Neither VACUUM and REINDEX within it, nor the next attempt.
+    let went = place.attempt(run_id, never()).await;
+    assert_eq!(measured(&went), ["measure public.t and the archive"]);
+    assert_eq!(went.finish.end, End::Partial);
+    sqlx::raw_sql("rollback").execute(&mut other).await.unwrap();
+    let went = place.attempt(run_id, never()).await.succeeded();
+    assert_eq!(went.rows.iter().filter(|row| row.step.starts_with("measure")).count(), 2);
+    assert_eq!(measured(&went).len(), 1);
 }
 
 #[tokio::test]
