@@ -193,7 +193,15 @@ async fn a_condition_that_is_none_by_itself_is_refused_before_anything_moves() {
     let place = Workplace::new(&cluster, EVENTS).await;
     let rows = place.ask("select count(*)::text from t").await;
     // The first would switch off `age`, to which it is joined.
-    for condition in ["true) or (true", "true; drop table t", "id <", "nobody = 1", "id", "id > $1"] {
+    for condition in [
+        "true) or (true",
+        "true; drop table t",
+        "true; drop table t; select 1 from t",
+        "id <",
+        "nobody = 1",
+        "id",
+        "id > $1",
+    ] {
         let went = place.run(&archive(json!({ "table": "public.t", "age": "at", "where": condition }))).await;
         let told = format!("{:?}", went.finish);
         assert!(told.contains("`where` is no condition over public.t"), "{condition}: {told}");

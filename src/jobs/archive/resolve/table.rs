@@ -2,6 +2,7 @@
 
 use sqlx::postgres::PgConnection;
 use sqlx::postgres::types::Oid;
+use sqlx::{Either, Executor as _, SqlSafeStr as _, Statement as _};
 
 use super::super::catalogue::{TableFacts, find_tables, read_foreign_keys, read_tables};
 use super::super::graph::{ForeignKey, Member, Outside, equal, refers_from_outside, tree};
@@ -11,6 +12,7 @@ use super::checks::{check_ordinary, check_rights, warn_of, warn_of_publications,
 use super::{FACTS_LIMIT, Moment, instant, lock, refused, using};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
+use crate::pg::PgError;
 use crate::pg::connect::within;
 use crate::pg::statement::{Ident, Qualified, Statement};
 
@@ -144,13 +146,18 @@ pub(super) async fn check_condition(
     conn: &mut PgConnection,
 ) -> Result<(), JobError> {
     let alone = Statement::built(format!("select 1 from {root} r where\n{condition}\nlimit 0"));
-    // Sent as it is, so that a `$1` in it is told as what it is.
-    match within(FACTS_LIMIT, sqlx::raw_sql(alone.to_sql()).execute(conn)).await {
-        Err(error) if error.fault() == Fault::Statement => {
-            Err(refused(format!("`where` is no condition over {}: {error}", root.plain())))
-        }
-        other => Ok(other.map(drop)?),
+    let no_condition = |why: String| refused(format!("`where` is no condition over {}: {why}", root.plain()));
+    let told = |error: PgError| match error.fault() {
+        Fault::Statement => no_condition(error.to_string()),
+        _ => error.into(),
+    };
+    // Prepared, since the server takes only a single statement then.
+    let prepared = within(FACTS_LIMIT, conn.prepare(alone.to_sql().into_sql_str())).await.map_err(told)?;
+    if !matches!(prepared.parameters(), None | Some(Either::Left([]) | Either::Right(0))) {
+        return Err(no_condition("there is nothing that its `$1` could stand for".to_owned()));
     }
+    within(FACTS_LIMIT, sqlx::query(alone.to_sql()).execute(conn)).await.map_err(told)?;
+    Ok(())
 }
 
 fn root_of(
