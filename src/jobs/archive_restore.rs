@@ -83,12 +83,17 @@ fn archive_schema() -> String {
 
 /// One group's way back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step(Wanted);
+pub struct Step {
+    wanted: Wanted,
+    /// Whether it is held afterwards.
+    is_held: bool,
+}
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Wanted { rule, group_key, rows, .. } = &self.0;
+        let (Wanted { rule, group_key, rows, .. }, is_held) = (&self.wanted, self.is_held);
         match rows {
+            0 if is_held => write!(f, "hold {group_key} of {}, which is back", rule.name),
             0 => write!(f, "end the hold of {group_key} of {}", rule.name),
             rows => write!(f, "restore {group_key} of {} [{rows} rows]", rule.name),
         }
@@ -154,17 +159,26 @@ impl Job for ArchiveRestore {
             return Err(JobError::Refused { fault: Fault::Statement, message });
         }
         selection::check_names(conn, &store, &self.groups).await?;
-        let which = if self.hold == Limit::Off { Which::ArchivedOrHeld } else { Which::Archived };
-        Ok(selection::find(conn, &store, self.rule.as_deref(), &selection, which)
-            .await?
-            .into_iter()
-            .map(Step)
-            .collect())
+        let which = match (self.hold, &selection) {
+            (Limit::Off, _) => Which::ArchivedOrHeld,
+            // Who names a group that is back already wants it held for longer.
+            (Limit::At(span), Selection::Named(_)) => Which::ArchivedOrHeldShorter(span),
+            (Limit::At(_), _) => Which::Archived,
+        };
+        let is_held = self.hold != Limit::Off;
+        let mut found = selection::find(conn, &store, self.rule.as_deref(), &selection, which).await?;
+        if is_held {
+            // Where something of it comes back now, that is what is held.
+            let coming: Vec<String> =
+                found.iter().filter(|wanted| wanted.rows > 0).map(|wanted| wanted.group_key.clone()).collect();
+            found.retain(|wanted| wanted.rows > 0 || !coming.contains(&wanted.group_key));
+        }
+        Ok(found.into_iter().map(|wanted| Step { wanted, is_held }).collect())
     }
 
     async fn perform(&self, step: &Step, cx: &mut Context) -> Result<StepReport, JobError> {
         let store = Store::new(&self.schema);
-        let Step(wanted) = step;
+        let Step { wanted, .. } = step;
         let sources = selection::sources_of(cx.reader().await?, &store, &wanted.rule).await?;
         let hold = match self.hold {
             Limit::Off => Hold("null".to_owned()),

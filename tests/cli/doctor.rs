@@ -280,6 +280,20 @@ jobs:
         assert_eq!(said.code, Some(0), "{major:?}: {said:?}\n{}", script.stdout);
         let said = say(&ours, &["doctor", "--json"]).await;
         assert_eq!(said.code, Some(0), "{major:?}: {said:?}");
+        // A table that is gone is no obstacle to what is left to do for its archive.
+        cluster.execute(&database, "drop table c, t").await;
+        let kept = ConfigFile::new(
+            r#"
+version: 1
+targets: { main: { url: "env:DATABASE_URL" } }
+jobs: { arc: { kind: archive, with: { table: public.t, age: at, archive_keep: 1 year } } }
+"#,
+        );
+        for arguments in [["doctor", "--json"].as_slice(), &["run", "arc", "--local"]] {
+            let said = pgupkeep(&kept.path(), arguments, &[("DATABASE_URL", &ours)]).await;
+            assert_eq!(said.code, Some(0), "{major:?} {arguments:?}: {said:?}");
+            assert!(!said.stdout.contains("would refuse"), "{major:?} {arguments:?}: {said:?}");
+        }
     }
 }
 

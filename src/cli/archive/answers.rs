@@ -20,6 +20,8 @@ pub struct ArchiveList {
 pub struct ArchiveRule {
     /// The rule, such as `mlflow/metric_history`.
     pub rule: String,
+    /// The condition that its rows had to fulfil, by the configuration.
+    pub condition: Option<String>,
     /// Groups that have rows in the archive, such as runs.
     pub groups: i64,
     /// Their rows, of all tables.
@@ -36,8 +38,8 @@ pub struct ArchiveRule {
 
 impl From<Held> for ArchiveRule {
     fn from(held: Held) -> Self {
-        let Held { rule, groups, rows, oldest_activity, newest_activity, archived_at, held } = held;
-        Self { rule, groups, rows, oldest_activity, newest_activity, archived_at, held }
+        let Held { rule, condition, groups, rows, oldest_activity, newest_activity, archived_at, held } = held;
+        Self { rule, condition, groups, rows, oldest_activity, newest_activity, archived_at, held }
     }
 }
 
@@ -118,7 +120,7 @@ impl From<Verified> for ArchiveDamage {
 
 impl ArchiveList {
     pub(super) fn tell(&self) {
-        let mut rules = output::table(&["RULE", "GROUPS", "ROWS", "LAST ACTIVE", "ARCHIVED", "HELD"]);
+        let mut rules = output::table(&["RULE", "WHERE", "GROUPS", "ROWS", "LAST ACTIVE", "ARCHIVED", "HELD"]);
         for rule in &self.rules {
             let span = match (&rule.oldest_activity, &rule.newest_activity) {
                 (Some(oldest), Some(newest)) => format!("{} to {}", day(oldest), day(newest)),
@@ -127,6 +129,7 @@ impl ArchiveList {
             let archived = rule.archived_at.clone().unwrap_or_default();
             rules.add_row([
                 rule.rule.clone(),
+                rule.condition.clone().unwrap_or_default(),
                 rule.groups.to_string(),
                 rule.rows.to_string(),
                 span,

@@ -9,6 +9,7 @@ use super::rights::dumped;
 use crate::config::Connection;
 use crate::fault::Fault;
 use crate::jobs::JobSpec;
+use crate::jobs::archive::plan::outlived;
 use crate::jobs::archive::resolve::resolve;
 use crate::jobs::archive::rule::Use;
 use crate::jobs::archive::spec::Archive;
@@ -104,6 +105,9 @@ async fn archival_of(job: &JobSpec, connection: &Connection, role: &str) -> Arch
 }
 
 async fn moves_of(spec: &Archive, store: &Store, conn: &mut PgConnection) -> Result<Moves, JobError> {
+    if outlived(spec, conn).await?.is_some() {
+        return Ok(Moves { uses: Vec::new(), application: None, is_made: true });
+    }
     let rule = resolve(spec, conn).await?;
     let is_made = store.exists(conn).await?;
     let application = spec.preset.is_some().then(|| rule.root.table.schema.clone());

@@ -46,16 +46,21 @@ async fn lacking(cx: &mut Context, most: Duration) -> Result<Option<String>, Job
     if names.is_empty() || !cx.outfit.backed_up.contains(&cx.target) {
         return Ok(None);
     }
-    let mut newest: Option<Duration> = None;
+    let (mut newest, mut unread) = (None::<Duration>, String::new());
     for name in &names {
-        if let Some((_, age)) = newest_good(cx, name).await? {
-            newest = Some(newest.map_or(age, |known| known.min(age)));
+        match newest_good(cx, name).await {
+            Ok(good) => newest = newest.into_iter().chain(good.map(|(_, age)| age)).min(),
+            Err(error @ (JobError::Stopped(_) | JobError::Target(_) | JobError::Ledger(_))) => return Err(error),
+            // A good one in another repository is enough.
+            Err(error) => unread = format!("; the repository {name} cannot be read: {error}"),
         }
     }
     let names = names.join(", ");
     Ok(match newest {
         Some(age) if age <= most => None,
-        Some(age) => Some(format!("the newest good one in the repository ({names}) is {} old", rough(age))),
-        None => Some(format!("there is no good one in the repository ({names}; `pgupkeep backup list` tells)")),
+        Some(age) => Some(format!("the newest good one in the repository ({names}) is {} old{unread}", rough(age))),
+        None => Some(format!(
+            "there is no good one of this database in the repository ({names}; `pgupkeep backup list` tells){unread}"
+        )),
     })
 }

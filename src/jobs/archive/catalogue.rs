@@ -222,6 +222,8 @@ pub(super) struct Rows {
     pub(super) bytes: i64,
     /// The same without its indexes.
     pub(super) own_bytes: i64,
+    /// Of those what is in its TOAST table: long values, most of them compressed.
+    pub(super) toast_bytes: i64,
     /// Whether nobody ever counted its rows, so that they are guessed from its size.
     pub(super) uncounted: bool,
 }

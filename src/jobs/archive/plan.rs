@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::PgConnection;
+use sqlx::postgres::types::Oid;
+
 use super::candidates::{Candidate, Candidates, candidates_read_only};
 use super::catalogue::{find_tables, read_rows};
 use super::expire::Of;
@@ -19,8 +22,9 @@ use super::{backup, expire, layout};
 use crate::amounts::rough_size;
 use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
+use crate::jobs::vacuum::lock_holder;
 use crate::pg::connect::within;
-use crate::pg::statement::Ident;
+use crate::pg::statement::{Ident, Qualified};
 
 const FACTS_LIMIT: Duration = Duration::from_secs(20);
 /// Bytes of WAL for a row that moves, with the VACUUM that follows. Measured: docs/benchmarks.md, `archive`.
@@ -41,18 +45,21 @@ pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, 
     if let Some(steps) = of_a_table_that_is_gone(spec, cx).await? {
         return Ok(steps);
     }
-    let rule = Arc::new(resolve(spec, cx.reader().await?).await?);
+    let rule = match resolve(spec, cx.reader().await?).await {
+        Err(error) if is_locked(&error) => {
+            let holder = match root_of(spec, cx.reader().await?).await? {
+                Some(oid) => lock_holder(cx, oid).await?,
+                None => None,
+            };
+            return Err(locked(&holder.map_or_else(|| error.to_string(), |holder| holder.to_string())));
+        }
+        rule => Arc::new(rule?),
+    };
     for warning in &rule.warnings {
         cx.note(warning.clone());
     }
     let found = match candidates_read_only(&rule, spec, cx.reader().await?).await {
-        Err(error) if is_locked(&error) => {
-            let message = format!(
-                "which rows could move cannot be looked at, since a table is locked ({}); nothing was touched",
-                holder_of(&rule, cx).await?
-            );
-            return Err(JobError::Refused { fault: Fault::Locked, message });
-        }
+        Err(error) if is_locked(&error) => return Err(locked(&holder_of(&rule, cx).await?)),
         found => found?,
     };
     for excluded in &found.excluded {
@@ -100,6 +107,19 @@ pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, 
     Ok(steps)
 }
 
+fn locked(holder: &str) -> JobError {
+    let message =
+        format!("which rows could move cannot be looked at, since a table is locked ({holder}); nothing was touched");
+    JobError::Refused { fault: Fault::Locked, message }
+}
+
+/// The number of the job's own table, where it names one that is there.
+async fn root_of(spec: &Archive, conn: &mut PgConnection) -> Result<Option<Oid>, JobError> {
+    let Some(root) = spec.root_table() else { return Ok(None) };
+    let found = find_tables(conn, &root.schema.0, std::slice::from_ref(&root.name.0)).await?;
+    Ok(found.first().map(|(oid, _)| *oid))
+}
+
 /// The steps that take out of the archive what was kept long enough.
 async fn expiring(spec: &Archive, store: &Store, of: Of<'_>, cx: &mut Context) -> Result<Vec<Step>, JobError> {
     let Limit::At(keep) = spec.archive_keep else { return Ok(Vec::new()) };
@@ -117,16 +137,23 @@ async fn expiring(spec: &Archive, store: &Store, of: Of<'_>, cx: &mut Context) -
 
 /// What is left to do for a table that was dropped: its archive is kept as long as it was to be.
 async fn of_a_table_that_is_gone(spec: &Archive, cx: &mut Context) -> Result<Option<Vec<Step>>, JobError> {
-    let (Some(root), Limit::At(_)) = (spec.root_table(), spec.archive_keep) else { return Ok(None) };
-    let (store, conn) = (Store::new(&spec.schema), cx.reader().await?);
-    let is_there = !find_tables(conn, &root.schema.0, std::slice::from_ref(&root.name.0)).await?.is_empty();
-    let (name, condition) = (name_of(&root), spec.condition());
-    if is_there || !store.exists(conn).await? || !store.rules(conn).await?.iter().any(|rule| rule.name == name) {
-        return Ok(None);
-    }
+    let Some(root) = outlived(spec, cx.reader().await?).await? else { return Ok(None) };
     cx.note(format!("there is no table {root} any more; only what `archive_keep` says of its archived rows is done"));
+    let (name, condition) = (name_of(&root), spec.condition());
     let of = Of { rule: &name, condition: condition.as_deref() };
-    expiring(spec, &store, of, cx).await.map(Some)
+    expiring(spec, &Store::new(&spec.schema), of, cx).await.map(Some)
+}
+
+/// The job's table, where it is gone and the archive still keeps its rows for a time.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(crate) async fn outlived(spec: &Archive, conn: &mut PgConnection) -> Result<Option<Qualified>, JobError> {
+    let (Some(root), Limit::At(_)) = (spec.root_table(), spec.archive_keep) else { return Ok(None) };
+    let (store, name) = (Store::new(&spec.schema), name_of(&root));
+    let is_gone = root_of(spec, conn).await?.is_none() && store.exists(conn).await?;
+    let is_kept = is_gone && store.rules(conn).await?.iter().any(|rule| rule.name == name);
+    Ok(is_kept.then_some(root))
 }
 
 /// What a row of the rule's tables costs, live and in the archive.
@@ -170,13 +197,19 @@ async fn measure(rule: &Rule, cx: &mut Context) -> Result<Measured, JobError> {
             cx.note(format!("{} was never analyzed, so that its rows are guessed from its size", part.table.plain()));
         }
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let (bytes, own_bytes) = (known.bytes as f64, known.own_bytes as f64);
+        let (bytes, own_bytes, toast_bytes) = (known.bytes as f64, known.own_bytes as f64, known.toast_bytes as f64);
         live += bytes;
         // What fits into a transaction as a whole may be as wide as it likes: a page with one row says nothing.
         if own_bytes > BATCH_BYTES {
             widest = widest.max(own_bytes / tuples.max(1.0));
         }
-        archived += tuples * shape.columns.iter().map(|column| archived_width(column, width(column))).sum::<f64>();
+        // Of a long value statistics tell the width of what points to it.
+        archived += toast_bytes;
+        archived += if widths.is_empty() {
+            (own_bytes - toast_bytes) / 2.0
+        } else {
+            tuples * shape.columns.iter().map(|column| archived_width(column, width(column))).sum::<f64>()
+        };
     }
     let each = |bytes: f64| if rows > 0.0 { bytes / rows } else { 0.0 };
     Ok(Measured { rows, live_bytes: each(live), archived_bytes: each(archived), widest })
@@ -236,7 +269,7 @@ fn chunk_size(rows: u64, measured: &Measured) -> (i64, i64) {
 }
 
 fn expected(rows: u64, (bytes, archived): &(i64, i64)) -> Expected {
-    let wal = i64::try_from(rows).unwrap_or(i64::MAX).saturating_mul(WAL_PER_ROW);
+    let wal = i64::try_from(rows).unwrap_or(i64::MAX).saturating_mul(WAL_PER_ROW).saturating_add(*archived);
     Expected { rows, bytes: *bytes, archived: *archived, wal, seconds: rows / ROWS_PER_SECOND + 1 }
 }
 

@@ -103,6 +103,7 @@ pub async fn restore(
     hold: &Hold,
 ) -> Result<Restored, JobError> {
     execute(conn, &begin(store, wanted)).await?;
+    let outdated = outdated_marks(conn, store, wanted, sources).await?;
     let before = Changes::read(conn).await?;
     let mut restored = Restored::default();
     let mut written_to: HashMap<Qualified, Change> = HashMap::new();
@@ -154,29 +155,59 @@ pub async fn restore(
         return Err(refuse(wanted, &why));
     }
     affect_only(conn, &wanted.rule.definition.unmarks).await?;
-    let is_alike = |rule: &KnownRule| {
-        !rule.definition.unmarks.is_empty()
-            && rule.definition.root == wanted.rule.definition.root
-            && rule != &wanted.rule
-    };
-    for rule in store.rules(conn).await?.into_iter().filter(is_alike) {
-        // A mark that has come back with its root, of what the archive has given up meanwhile.
-        if !has_rows(conn, store, &rule, &wanted.group_key).await? {
-            affect_only(conn, &rule.definition.unmarks).await?;
-        }
+    for (rule, groups) in outdated {
+        let listed = format!(
+            "delete from pg_temp.pgupkeep_restored; \
+             insert into pg_temp.pgupkeep_restored select unnest(array[{}]::text[])",
+            groups.iter().map(literal).collect::<Vec<_>>().join(", ")
+        );
+        execute(conn, &[listed]).await?;
+        affect_only(conn, &rule.definition.unmarks).await?;
     }
     sqlx::raw_sql("commit").execute(conn).await?;
     Ok(restored)
 }
 
-/// Whether a rule has archived rows of a group.
-async fn has_rows(conn: &mut PgConnection, store: &Store, rule: &KnownRule, group_key: &str) -> Result<bool, JobError> {
-    let statement = Statement::built(format!(
-        "select exists (select 1 from {} g where g.rule_id = $1 and g.group_key = $2 and g.row_count > 0)",
-        store.table("group_state")
-    ));
-    let query = sqlx::query_scalar(statement.to_sql()).bind(rule.rule_id).bind(group_key);
-    Ok(query.fetch_one(conn).await.map_err(PgError::from)?)
+/// The groups of other rules whose roots come back marked, though the archive has given up meanwhile what the marks are about.
+async fn outdated_marks(
+    conn: &mut PgConnection,
+    store: &Store,
+    wanted: &Wanted,
+    sources: &[Source],
+) -> Result<Vec<(KnownRule, Vec<String>)>, JobError> {
+    let mut outdated = Vec::new();
+    for rule in store.rules(conn).await? {
+        let roots = sources.iter().filter(|source| source.shape.table == rule.definition.root);
+        let roots: Vec<&Source> =
+            roots.filter(|source| wanted.rule.definition.tables.contains(&source.shape.table)).collect();
+        if rule.definition.unmarks.is_empty() || rule.rule_id == wanted.rule.rule_id || roots.is_empty() {
+            continue;
+        }
+        let mut groups: Vec<String> = Vec::new();
+        for source in roots {
+            let statement = Statement::built(format!(
+                "select k.group_key from (select distinct {} as group_key from {} r where r.pgupkeep_group = $1) k \
+                 where not exists (select 1 from {} g where g.rule_id = $2 and g.group_key = k.group_key and g.row_count > 0)",
+                rule.definition.group,
+                source.place.rows(),
+                store.table("group_state")
+            ));
+            let query = sqlx::query_scalar(statement.to_sql()).bind(wanted.group_id).bind(rule.rule_id);
+            execute(conn, &["savepoint marks".to_owned()]).await?;
+            match query.fetch_all(&mut *conn).await.map_err(PgError::from) {
+                Ok(found) => groups.extend::<Vec<String>>(found),
+                // Rows of an earlier shape do not tell how they would be called now.
+                Err(error) if error.fault() == Fault::Statement => {
+                    execute(conn, &["rollback to savepoint marks".to_owned()]).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !groups.is_empty() {
+            outdated.push((rule, groups));
+        }
+    }
+    Ok(outdated)
 }
 
 fn begin(store: &Store, wanted: &Wanted) -> Vec<String> {

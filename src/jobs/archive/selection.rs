@@ -6,6 +6,7 @@ use super::catalogue::read_foreign_keys;
 use super::store::{Definition, KnownRule, Source, Store};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
+use crate::lengths::CalendarSpan;
 use crate::pg::PgError;
 use crate::pg::statement::{Qualified, Statement, literal};
 
@@ -92,6 +93,8 @@ pub enum Which {
     Archived,
     /// Besides those that are back, and held.
     ArchivedOrHeld,
+    /// Besides those that are back, and held until more than a day before a hold of this length would end, or not at all.
+    ArchivedOrHeldShorter(CalendarSpan),
 }
 
 /// The groups that are meant.
@@ -106,8 +109,12 @@ pub async fn find(
     which: Which,
 ) -> Result<Vec<Wanted>, JobError> {
     let which = match which {
-        Which::Archived => "g.row_count > 0",
-        Which::ArchivedOrHeld => "(g.row_count > 0 or g.hold_until > clock_timestamp())",
+        Which::Archived => "g.row_count > 0".to_owned(),
+        Which::ArchivedOrHeld => "(g.row_count > 0 or g.hold_until > clock_timestamp())".to_owned(),
+        Which::ArchivedOrHeldShorter(CalendarSpan { months, days }) => format!(
+            "(g.row_count > 0 or g.restored_at is not null and coalesce(g.hold_until, g.restored_at) \
+             < clock_timestamp() + make_interval(months => {months}, days => {days} - 1))"
+        ),
     };
     let (mut found, mut understood, mut not_understood) = (Vec::<Wanted>::new(), false, None);
     for rule in rules(conn, store, rule).await? {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limit::Limit;
 use super::preset::Preset;
+use super::resolve::name_of;
 use crate::amounts::ByteSize;
 use crate::jobs::pattern::TablePattern;
 use crate::lengths::{CalendarSpan, Elapsed};
@@ -241,13 +242,16 @@ impl Archive {
             (Some(name), _) => {
                 let read = || Some(Preset::read(name, &std::fs::read_to_string(name).ok()?));
                 let preset = Preset::embedded(name).or_else(read).and_then(Result::ok);
-                let scope =
-                    preset.and_then(|preset| preset.scope(self.scope.as_deref()).ok().map(|(name, _)| name.to_owned()));
-                format!("scope {} of the preset {name}", scope.or_else(|| self.scope.clone()).unwrap_or_default())
+                let scope = self.scope.as_deref();
+                // By the name that the preset has itself, as in the catalogue: a path may be spelled in many ways.
+                let known =
+                    preset.as_ref().and_then(|preset| Some((preset.name.as_str(), preset.scope(scope).ok()?.0)));
+                let (name, scope) = known.unwrap_or((name, scope.unwrap_or_default()));
+                format!("scope {scope} of the preset {name}")
             }
             (None, root) => {
                 let condition = self.condition().map(|condition| format!(" where {condition}")).unwrap_or_default();
-                format!("{}{condition}", root.map(|root| root.plain()).unwrap_or_default())
+                format!("{}{condition}", root.map(|root| name_of(&root)).unwrap_or_default())
             }
         };
         (format!("{what}, in the schema {}", self.schema), self.archive_keep)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::batch::MOST_BYTES;
 use super::mover::Chunk;
 use super::rule::Rule;
 use super::store::Store;
@@ -63,7 +64,8 @@ impl MoveStep {
 
     /// How many transactions that takes, about.
     pub(super) fn transactions(&self) -> u64 {
-        self.expected.rows.div_ceil(self.most).max(1)
+        let by_bytes = self.expected.archived.unsigned_abs().div_ceil(MOST_BYTES as u64);
+        self.expected.rows.div_ceil(self.most).max(by_bytes).max(1)
     }
 
     /// Whether a chunk may have more rows than one transaction should move; of pages that is only estimated.

@@ -205,23 +205,30 @@ pub async fn verify_groups(
     let counts = sources.iter().map(|source| format!("select group_id, row_count from {}", source.place.segments()));
     let counts = std::iter::once("select null::bigint as group_id, 0 as row_count".to_owned()).chain(counts);
     let statement = Statement::built(format!(
-        "select s.group_id, g.group_key, g.row_count, coalesce(s.rows, 0)::bigint from {} g full join \
+        "select s.group_id, g.group_key, g.row_count, coalesce(s.rows, 0)::bigint, u.rule_id is not null from {} g \
+         left join {} u on u.rule_id = g.rule_id full join \
          (select group_id, sum(row_count) as rows from ({}) c where group_id is not null group by group_id) s \
-         on s.group_id = g.group_id where g.row_count is distinct from coalesce(s.rows, 0) and {} \
-         order by coalesce(g.group_id, s.group_id)",
+         on s.group_id = g.group_id where {} \
+         and (g.row_count is distinct from coalesce(s.rows, 0) or g.row_count > 0 and u.rule_id is null) order by coalesce(g.group_id, s.group_id)",
         store.table("group_state"),
+        store.table("rule"),
         counts.collect::<Vec<_>>().join(" union all "),
         groups.condition("coalesce(g.group_id, s.group_id)")
     ));
-    let found = sqlx::query_as::<_, (Option<i64>, Option<String>, Option<i64>, i64)>(statement.to_sql());
+    let found = sqlx::query_as::<_, (Option<i64>, Option<String>, Option<i64>, i64, bool)>(statement.to_sql());
     let found = found.fetch_all(conn).await?;
-    let table = store.table("group_state").plain();
-    let tell = |(number, group, rows, found): (Option<i64>, Option<String>, Option<i64>, i64)| match (group, rows) {
-        (Some(group), Some(rows)) => format!("the group {group} should have {rows} rows and its segments have {found}"),
+    let tell = |(number, group, rows, found, has_rule): (Option<i64>, Option<String>, Option<i64>, i64, bool)| match (
+        group, rows,
+    ) {
+        (Some(group), Some(rows)) if has_rule || rows != found => {
+            format!("the group {group} should have {rows} rows and its segments have {found}")
+        }
+        (Some(group), _) => format!("the catalogue knows no rule of the group {group}, which has {found} rows"),
         _ => {
             format!("the catalogue knows no group {}, of which segments hold {found} rows", number.unwrap_or_default())
         }
     };
+    let table = store.table("group_state").plain();
     Ok(Verified { table, damaged: found.into_iter().map(tell).collect(), ..Verified::default() })
 }
 
@@ -247,6 +254,8 @@ fn compare(batch: i64, kept: Vec<(i32, i32, Vec<u8>)>, found: &mut HashMap<i32, 
 pub struct Held {
     /// The rule.
     pub rule: String,
+    /// The condition that its rows had to fulfil, by the configuration.
+    pub condition: Option<String>,
     /// Groups that have rows in the archive.
     pub groups: i64,
     /// Their rows, of all tables.
@@ -272,11 +281,11 @@ fn instant(sql: &str) -> String {
 /// When it cannot be read.
 pub async fn held(conn: &mut PgConnection, store: &Store) -> Result<Vec<Held>, JobError> {
     let statement = Statement::built(format!(
-        "select u.name as rule, count(*) filter (where g.row_count > 0) as groups, \
+        "select u.name as rule, u.definition ->> 'condition' as condition, count(*) filter (where g.row_count > 0) as groups, \
          coalesce(sum(g.row_count), 0)::bigint as rows, \
          {} as oldest_activity, {} as newest_activity, {} as archived_at, \
          count(*) filter (where g.hold_until > clock_timestamp()) as held \
-         from {} u join {} g on g.rule_id = u.rule_id group by u.name order by u.name",
+         from {} u join {} g on g.rule_id = u.rule_id group by 1, 2 order by 1, 2 nulls first",
         instant("min(g.last_activity) filter (where g.row_count > 0)"),
         instant("max(g.last_activity) filter (where g.row_count > 0)"),
         instant("max(g.archived_at)"),

@@ -1,8 +1,9 @@
--- read_rows: of each of some tables ($1: their oids) about how many rows it has, its pages, its bytes with and without indexes,
--- and whether nobody has ever counted its rows, which are then guessed from its size as the planner would.
+-- read_rows: of each of some tables ($1: their oids) about how many rows it has, its pages, its bytes with and without indexes, those of
+-- its TOAST table, and whether nobody has ever counted its rows, which are then guessed from its size as the planner would.
 -- Source: PostgreSQL, src/backend/optimizer/util/plancat.c, estimate_rel_size().
 select c.oid, case when s.uncounted then s.guessed else s.counted end as tuples, s.pages,
-       pg_catalog.pg_total_relation_size(c.oid) as bytes, pg_catalog.pg_table_size(c.oid) as own_bytes, s.uncounted
+       pg_catalog.pg_total_relation_size(c.oid) as bytes, pg_catalog.pg_table_size(c.oid) as own_bytes,
+       coalesce(pg_catalog.pg_relation_size(nullif(c.reltoastrelid, 0)), 0) as toast_bytes, s.uncounted
   from pg_catalog.pg_class c
   left join pg_catalog.pg_stat_all_tables t on t.relid = c.oid
   cross join lateral (

@@ -5,7 +5,8 @@ use pgupkeep::jobs::archive::store::Store;
 use pgupkeep::jobs::archive::verify::{Groups, verify, verify_groups};
 use pgupkeep::jobs::drive::End;
 use pgupkeep::jobs::outfit::Outfit;
-use pgupkeep::names::TargetName;
+use pgupkeep::names::{RepositoryName, TargetName};
+use pgupkeep::repository::Place;
 use pgupkeep::repository::check::{Damage, Verdict};
 use serde_json::json;
 
@@ -245,6 +246,7 @@ async fn what_the_catalogue_has_lost_or_says_wrongly_is_found() {
             "delete from archive_store.group_state where group_id = 2",
             "the catalogue knows no group 2, of which segments hold",
         ),
+        ("delete from archive_store.rule", "the catalogue knows no rule of the group 20"),
         ("delete from archive_store.batch", "the catalogue knows no batch 1, of which there are"),
         ("delete from archive_store.batch_source", "the catalogue knows no batch 1, of which there are"),
         ("update archive_store.batch_source set row_count = row_count + 1", "is not what the catalogue says of it"),
@@ -389,7 +391,10 @@ async fn a_backup_that_is_damaged_or_gone_is_none_to_archive_by() {
     let cluster = Cluster::start(&major, QUIET).await;
     let depot = Depot::new(&major);
     let target = TargetName::parse("target").unwrap();
-    let outfit = Outfit { backed_up: [target].into(), ..depot.outfit() };
+    let mut outfit = Outfit { backed_up: [target].into(), ..depot.outfit() };
+    // One that is no folder, which is told, and does no harm where another one has a good backup.
+    let broken = RepositoryName::parse("broken").unwrap();
+    outfit.repositories.0.insert(broken, Place::Folder("/dev/null".into()));
     let place = Workplace::new(&cluster, EVENTS).await.equipped(outfit);
     let refused = async |words: &str| {
         let went = place.run(&events(json!({}))).await.finish;
@@ -401,12 +406,30 @@ async fn a_backup_that_is_damaged_or_gone_is_none_to_archive_by() {
     let damage = vec![Damage { path: "toc.dat".to_owned(), what: "is missing".to_owned() }];
     let verdict = Verdict { checked_at: jiff::Timestamp::now(), damage };
     depot.repository().keep_verdict(&backup.spot, &verdict).await.unwrap();
-    refused("but there is no good one in the repository (local; `pgupkeep backup list` tells)").await;
+    let words = "but there is no good one of this database in the repository (broken, local; `pgupkeep backup list` tells); \
+                 the repository broken cannot be read";
+    refused(words).await;
     std::fs::remove_dir_all(depot.folder_of(&backup)).unwrap();
-    refused("but there is no good one in the repository").await;
+    refused("but there is no good one of this database").await;
     place.run(&depot.job(json!({}))).await.succeeded();
     place.run(&events(json!({}))).await.succeeded();
     assert_eq!(place.ask(LIVE).await, "200");
+}
+
+#[tokio::test]
+async fn what_long_values_will_take_in_the_archive_is_foretold() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let wide = "create table t (id int primary key, at timestamptz not null, v text);
+        insert into t select i, '2001-01-01', string_agg(md5(i || ' ' || j), '')
+          from generate_series(1, 40) i, generate_series(1, 3200) j group by i";
+    for analyze in ["", "; analyze t"] {
+        let place = Workplace::new(&cluster, &format!("{wide}{analyze}")).await;
+        let plan = place.plan(&events(json!({}))).await.join("; ");
+        let (_, foretold) = plan.split_once("rows, ").unwrap();
+        let (foretold, _) = foretold.split_once(']').unwrap();
+        assert_eq!(foretold.matches(" MiB").count(), 2, "{plan}");
+    }
 }
 
 #[tokio::test]
@@ -438,10 +461,12 @@ async fn a_lock_on_the_whole_table_is_told_with_its_holder_by_the_plan_already()
     let place = Workplace::new(&cluster, EVENTS).await;
     let mut other = place.session().await;
     sqlx::raw_sql("begin; lock table t in access exclusive mode").execute(&mut other).await.unwrap();
-    let went = place.run(&events(json!({}))).await.finish;
-    let told = format!("{went:?}");
-    assert!(told.contains("since a table is locked") && told.contains("AccessExclusiveLock"), "{told}");
-    assert_eq!(went.fault, Some(Fault::Locked));
+    for with in [json!({}), json!({ "where": "id < 10" })] {
+        let went = place.run(&events(with)).await.finish;
+        let told = format!("{went:?}");
+        assert!(told.contains("since a table is locked") && told.contains("AccessExclusiveLock"), "{told}");
+        assert_eq!(went.fault, Some(Fault::Locked));
+    }
 }
 
 #[tokio::test]

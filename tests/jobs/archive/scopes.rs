@@ -129,9 +129,14 @@ async fn a_hold_can_be_ended_before_its_time() {
     assert_eq!(place.ask("select restored_at from archive_store.group_state where group_key = 'x'").await, back);
     place.run(&scope("metric_history")).await.succeeded();
     assert_eq!(place.ask("select string_agg(distinct run_uuid, ',') from public.metrics").await, "y");
-    // Without a hold in the first place.
+    // Without a hold in the first place; then with one after all.
     place.run(&restore(json!({ "groups": ["x"], "hold": "off" }))).await.succeeded();
     assert_ne!(place.plan(&scope("metric_history")).await, Vec::<String>::new());
+    let again = restore(json!({ "groups": ["x"], "hold": "10days" }));
+    assert_eq!(place.plan(&again).await, ["hold x of mlflow/metric_history, which is back"]);
+    place.run(&again).await.succeeded();
+    assert_eq!(place.plan(&again).await, Vec::<String>::new());
+    assert_eq!(place.plan(&scope("metric_history")).await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -167,6 +172,15 @@ async fn a_run_that_comes_back_does_not_say_that_history_is_archived_which_has_g
     assert_eq!(place.ask(marked).await, "held");
     place.run(&restore(json!({ "groups": ["held"] }))).await.succeeded();
     assert_eq!(place.ask(POINTS).await, "10");
+    // Nor does one that comes back with its experiment, where another one's history is still there.
+    place.execute("select s.run('a', 'FINISHED', 900, 7), s.run('b', 'FINISHED', 300, 7)").await;
+    for name in ["metric_history", "experiments"] {
+        place.run(&scope(name)).await.succeeded();
+    }
+    place.run(&strict).await.succeeded();
+    place.run(&restore(json!({ "groups": ["7"] }))).await.succeeded();
+    assert_eq!(place.ask("select count(*) from public.runs where run_uuid in ('a', 'b')").await, "2");
+    assert_eq!(place.ask(marked).await, "b");
 }
 
 #[tokio::test]
