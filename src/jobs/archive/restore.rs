@@ -187,12 +187,15 @@ async fn outdated_marks(
         for source in roots {
             let statement = Statement::built(format!(
                 "select k.group_key from (select distinct {} as group_key from {} r where r.pgupkeep_group = $1) k \
-                 where not exists (select 1 from {} g where g.rule_id = $2 and g.group_key = k.group_key and g.row_count > 0)",
+                 where not exists (select 1 from {} g join {} u on u.rule_id = g.rule_id where g.group_key = k.group_key \
+                 and g.row_count > 0 and u.definition -> 'root' = $2 and jsonb_array_length(u.definition -> 'unmarks') > 0)",
                 rule.definition.group,
                 source.place.rows(),
-                store.table("group_state")
+                store.table("group_state"),
+                store.table("rule")
             ));
-            let query = sqlx::query_scalar(statement.to_sql()).bind(wanted.group_id).bind(rule.rule_id);
+            let root = sqlx::types::Json(&rule.definition.root);
+            let query = sqlx::query_scalar(statement.to_sql()).bind(wanted.group_id).bind(root);
             execute(conn, &["savepoint marks".to_owned()]).await?;
             match query.fetch_all(&mut *conn).await.map_err(PgError::from) {
                 Ok(found) => groups.extend::<Vec<String>>(found),

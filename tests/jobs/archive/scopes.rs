@@ -181,6 +181,24 @@ async fn a_run_that_comes_back_does_not_say_that_history_is_archived_which_has_g
     place.run(&restore(json!({ "groups": ["7"] }))).await.succeeded();
     assert_eq!(place.ask("select count(*) from public.runs where run_uuid in ('a', 'b')").await, "2");
     assert_eq!(place.ask(marked).await, "b");
+    // What another archive says, or another rule of this one, is theirs.
+    let preset = std::fs::read_to_string("presets/mlflow.yaml").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own.yaml");
+    std::fs::write(&own, preset.replacen("name: mlflow", "name: own", 1)).unwrap();
+    for with in [json!({ "preset": "mlflow", "schema": "other" }), json!({ "preset": own })] {
+        place.execute("select s.run('z', 'FINISHED', 200, 8)").await;
+        place.run(&archive(with.clone())).await.succeeded();
+        place.run(&scope("runs")).await.succeeded();
+        place.run(&restore(json!({ "groups": ["z"], "rule": "mlflow/runs", "hold": "off" }))).await.succeeded();
+        let marked = "select count(*) from public.tags where key = 'pgupkeep.archived' and run_uuid = 'z'";
+        assert_eq!(place.ask(marked).await, "1", "{with}");
+        let schema = with.get("schema").cloned().unwrap_or_else(|| "archive".into());
+        place.run(&restore(json!({ "groups": ["z"], "schema": schema, "hold": "off" }))).await.succeeded();
+        assert_eq!(place.ask(marked).await, "0", "{with}");
+        place.execute("delete from public.metrics where run_uuid = 'z'; delete from public.latest_metrics where run_uuid = 'z'").await;
+        place.execute("delete from public.params where run_uuid = 'z'; delete from public.tags where run_uuid = 'z'; delete from public.runs where run_uuid = 'z'").await;
+    }
 }
 
 #[tokio::test]
