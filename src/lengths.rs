@@ -113,6 +113,11 @@ pub struct CalendarSpan {
 }
 
 impl CalendarSpan {
+    /// The same as an expression in SQL, of the type `interval`.
+    pub fn to_interval(self) -> String {
+        format!("make_interval(months => {}, days => {})", self.months, self.days)
+    }
+
     /// About how many days these are, by the mean month of the Gregorian calendar.
     pub fn about_days(self) -> f64 {
         f64::from(self.months).mul_add(365.2425 / 12.0, f64::from(self.days))

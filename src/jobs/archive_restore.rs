@@ -182,9 +182,7 @@ impl Job for ArchiveRestore {
         let sources = selection::sources_of(cx.reader().await?, &store, &wanted.rule).await?;
         let hold = match self.hold {
             Limit::Off => Hold("null".to_owned()),
-            Limit::At(CalendarSpan { months, days }) => {
-                Hold(format!("clock_timestamp() + make_interval(months => {months}, days => {days})"))
-            }
+            Limit::At(span) => Hold(format!("clock_timestamp() + {}", span.to_interval())),
         };
         let live = restore::live(cx.reader().await?, &sources).await?;
         let script = restore::script(&store, wanted, &sources, &live, &hold);

@@ -100,7 +100,7 @@ pub(super) async fn kept_apart(conn: &mut PgConnection, store: &Store, of: Of<'_
 
 /// The instant since which groups are kept.
 fn kept_from(keep: CalendarSpan) -> String {
-    format!("clock_timestamp() - make_interval(months => {}, days => {})", keep.months, keep.days)
+    format!("clock_timestamp() - {}", keep.to_interval())
 }
 
 /// The condition over a group `g` that it has been kept long enough, has got no rows since the job began, and is not held:

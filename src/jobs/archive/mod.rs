@@ -28,7 +28,7 @@ pub mod mover;
 pub mod narrow;
 mod pace;
 mod perform;
-pub(crate) mod plan;
+mod plan;
 pub mod preset;
 pub mod resolve;
 pub mod restore;

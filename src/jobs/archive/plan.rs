@@ -3,17 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgConnection;
-use sqlx::postgres::types::Oid;
-
 use super::candidates::{Candidate, Candidates, candidates_read_only};
-use super::catalogue::{find_tables, read_rows};
+use super::catalogue::read_rows;
 use super::expire::Of;
 use super::limit::Limit;
 use super::mover::Chunk;
 use super::perform::{holder_of, is_locked};
-use super::resolve::{name_of, resolve};
-use super::rule::Rule;
+use super::resolve::{outlived, resolve, root_of};
+use super::rule::{Rule, name_of};
 use super::shape::{Carrier, Column, Role, Shape};
 use super::spec::Archive;
 use super::step::{self, Expected, MoveStep, ReportStep, Sizes, Step};
@@ -24,7 +21,7 @@ use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
 use crate::jobs::vacuum::lock_holder;
 use crate::pg::connect::within;
-use crate::pg::statement::{Ident, Qualified};
+use crate::pg::statement::Ident;
 
 const FACTS_LIMIT: Duration = Duration::from_secs(20);
 /// Bytes of WAL for a row that moves, with the VACUUM that follows. Measured: docs/benchmarks.md, `archive`.
@@ -113,13 +110,6 @@ fn locked(holder: &str) -> JobError {
     JobError::Refused { fault: Fault::Locked, message }
 }
 
-/// The number of the job's own table, where it names one that is there.
-async fn root_of(spec: &Archive, conn: &mut PgConnection) -> Result<Option<Oid>, JobError> {
-    let Some(root) = spec.root_table() else { return Ok(None) };
-    let found = find_tables(conn, &root.schema.0, std::slice::from_ref(&root.name.0)).await?;
-    Ok(found.first().map(|(oid, _)| *oid))
-}
-
 /// The steps that take out of the archive what was kept long enough.
 async fn expiring(spec: &Archive, store: &Store, of: Of<'_>, cx: &mut Context) -> Result<Vec<Step>, JobError> {
     let Limit::At(keep) = spec.archive_keep else { return Ok(Vec::new()) };
@@ -142,18 +132,6 @@ async fn of_a_table_that_is_gone(spec: &Archive, cx: &mut Context) -> Result<Opt
     let (name, condition) = (name_of(&root), spec.condition());
     let of = Of { rule: &name, condition: condition.as_deref() };
     expiring(spec, &Store::new(&spec.schema), of, cx).await.map(Some)
-}
-
-/// The job's table, where it is gone and the archive still keeps its rows for a time.
-///
-/// # Errors
-/// When the server cannot be asked.
-pub(crate) async fn outlived(spec: &Archive, conn: &mut PgConnection) -> Result<Option<Qualified>, JobError> {
-    let (Some(root), Limit::At(_)) = (spec.root_table(), spec.archive_keep) else { return Ok(None) };
-    let (store, name) = (Store::new(&spec.schema), name_of(&root));
-    let is_gone = root_of(spec, conn).await?.is_none() && store.exists(conn).await?;
-    let is_kept = is_gone && store.rules(conn).await?.iter().any(|rule| rule.name == name);
-    Ok(is_kept.then_some(root))
 }
 
 /// What a row of the rule's tables costs, live and in the archive.

@@ -53,6 +53,11 @@ pub struct Rule {
     pub uses: Vec<(Qualified, Use)>,
 }
 
+/// The name of a rule about one table; one name for one table, also where a dot is part of the schema's.
+pub fn name_of(root: &Qualified) -> String {
+    if root.schema.0.contains('.') { root.to_string() } else { root.plain() }
+}
+
 /// What is done to a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {

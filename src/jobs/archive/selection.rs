@@ -111,9 +111,10 @@ pub async fn find(
     let which = match which {
         Which::Archived => "g.row_count > 0".to_owned(),
         Which::ArchivedOrHeld => "(g.row_count > 0 or g.hold_until > clock_timestamp())".to_owned(),
-        Which::ArchivedOrHeldShorter(CalendarSpan { months, days }) => format!(
+        Which::ArchivedOrHeldShorter(span) => format!(
             "(g.row_count > 0 or g.restored_at is not null and coalesce(g.hold_until, g.restored_at) \
-             < clock_timestamp() + make_interval(months => {months}, days => {days} - 1))"
+             < clock_timestamp() + {} - interval '1 day')",
+            span.to_interval()
         ),
     };
     let (mut found, mut understood, mut not_understood) = (Vec::<Wanted>::new(), false, None);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limit::Limit;
 use super::preset::Preset;
-use super::resolve::name_of;
+use super::rule::name_of;
 use crate::amounts::ByteSize;
 use crate::jobs::pattern::TablePattern;
 use crate::lengths::{CalendarSpan, Elapsed};

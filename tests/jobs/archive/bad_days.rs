@@ -2,7 +2,7 @@
 
 use pgupkeep::fault::Fault;
 use pgupkeep::jobs::archive::store::Store;
-use pgupkeep::jobs::archive::verify::{Groups, verify, verify_groups};
+use pgupkeep::jobs::archive::verify::{Groups, verify};
 use pgupkeep::jobs::drive::End;
 use pgupkeep::jobs::outfit::Outfit;
 use pgupkeep::names::{RepositoryName, TargetName};
@@ -14,7 +14,7 @@ use super::super::archive_rules::TIMES;
 use super::super::backup::depot::Depot;
 use super::super::workplace::{QUIET, Went, Workplace, never};
 use super::rows::{assert_same, binary_rows};
-use super::{archive, archived_rows, restore, restore_all};
+use super::{archive, archived_rows, damage, restore, restore_all};
 use crate::support::{Cluster, SmallDisk, mlflows, one_major, skip_suite};
 
 const SUITE: &str = "jobs::archive::bad_days";
@@ -190,14 +190,7 @@ async fn damage_is_found_named_and_never_restored() {
     let place = Workplace::new(&cluster, EVENTS).await;
     place.run(&events(json!({}))).await.succeeded();
     let mut session = place.session().await;
-    let store = Store::new("archive");
-    let check = async |session: &mut _| {
-        let sources = store.sources(session, None).await.unwrap();
-        let mut damaged = verify(session, None, &sources[0], Groups::All).await.unwrap().damaged;
-        damaged.extend(verify_groups(session, &store, &sources, Groups::All).await.unwrap().damaged);
-        damaged
-    };
-    assert_eq!(check(&mut session).await, Vec::<String>::new());
+    assert_eq!(damage(&mut session).await, Vec::<String>::new());
     let live = place.ask(LIVE).await;
     let damages = [
         // A value, a row that is missing, a segment that is missing, a digest.
@@ -205,18 +198,18 @@ async fn damage_is_found_named_and_never_restored() {
         "delete from archive_store.segments_1 where (batch, no) in (select batch, no from archive_store.segments_1 limit 1)",
         "update archive_store.segments_1 set digest = decode(repeat('00', 16), 'hex') where no = 1",
     ];
-    for damage in damages {
+    for done in damages {
         sqlx::raw_sql("drop table if exists spare; create table spare as select * from archive_store.segments_1")
             .execute(&mut session)
             .await
             .unwrap();
-        sqlx::raw_sql(damage).execute(&mut session).await.unwrap();
-        let found = check(&mut session).await;
-        assert!(!found.is_empty(), "{damage}");
+        sqlx::raw_sql(done).execute(&mut session).await.unwrap();
+        let found = damage(&mut session).await;
+        assert!(!found.is_empty(), "{done}");
         let groups =
             place.ask("select string_agg(group_key, ',') from archive_store.group_state where row_count > 0").await;
         let went = place.run(&restore(json!({ "groups": groups.split(',').collect::<Vec<_>>() }))).await;
-        assert!(!matches!(went.finish.end, End::Succeeded), "{damage}: {found:?} {went:#?}");
+        assert!(!matches!(went.finish.end, End::Succeeded), "{done}: {found:?} {went:#?}");
         // What is not damaged may have gone back; what is damaged has not.
         sqlx::raw_sql(
             "delete from archive_store.segments_1;
@@ -240,8 +233,7 @@ async fn what_the_catalogue_has_lost_or_says_wrongly_is_found() {
     let place = Workplace::new(&cluster, EVENTS).await;
     place.run(&events(json!({}))).await.succeeded();
     let mut session = place.session().await;
-    let store = Store::new("archive");
-    for (damage, words) in [
+    for (done, words) in [
         (
             "delete from archive_store.group_state where group_id = 2",
             "the catalogue knows no group 2, of which segments hold",
@@ -255,18 +247,15 @@ async fn what_the_catalogue_has_lost_or_says_wrongly_is_found() {
         ("update archive_store.segments_1 set batch = 7", "the catalogue knows no batch 7, of which there are"),
     ] {
         sqlx::raw_sql("begin").execute(&mut session).await.unwrap();
-        sqlx::raw_sql(damage).execute(&mut session).await.unwrap();
-        let sources = store.sources(&mut session, None).await.unwrap();
-        let mut found = verify(&mut session, None, &sources[0], Groups::All).await.unwrap().damaged;
-        found.extend(verify_groups(&mut session, &store, &sources, Groups::All).await.unwrap().damaged);
-        assert!(found.join("; ").contains(words), "{damage}: {found:?}");
+        sqlx::raw_sql(done).execute(&mut session).await.unwrap();
+        let found = damage(&mut session).await;
+        assert!(found.join("; ").contains(words), "{done}: {found:?}");
         sqlx::raw_sql("rollback").execute(&mut session).await.unwrap();
     }
     // A group that has left a batch is none of it.
     let some = place.ask("select group_key from archive_store.group_state limit 1").await;
     place.run(&restore(json!({ "groups": [some] }))).await.succeeded();
-    let sources = store.sources(&mut session, None).await.unwrap();
-    assert_eq!(verify(&mut session, None, &sources[0], Groups::All).await.unwrap().damaged, Vec::<String>::new());
+    assert_eq!(damage(&mut session).await, Vec::<String>::new());
 }
 
 #[tokio::test]

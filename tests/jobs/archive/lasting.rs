@@ -1,15 +1,12 @@
 //! What the archive keeps outlives the user's own types, the database that it was made in, and the names that a rule gives its
 //! groups.
 
-use pgupkeep::jobs::archive::store::Store;
-use pgupkeep::jobs::archive::verify::{Groups, verify, verify_groups};
 use pgupkeep::jobs::drive::End;
 use serde_json::json;
-use sqlx::PgConnection;
 
 use super::super::workplace::{QUIET, Workplace};
 use super::bad_days::{EVENTS, assert_whole, events};
-use super::{archive, archived_rows, restore, restore_all};
+use super::{archive, archived_rows, damage, restore, restore_all};
 use crate::support::{Cluster, majors, one_major};
 
 const SUITE: &str = "jobs::archive::lasting";
@@ -26,16 +23,6 @@ const OWN_TYPES: &str = "
         (random() * 250)::int / 10.0, date '2020-01-01' + (random() * 250)::int, 'x'
       from generate_series(1, 900) i;
     create table copy as table t; analyze t";
-
-async fn damage(session: &mut PgConnection) -> Vec<String> {
-    let store = Store::new("archive");
-    let sources = store.sources(session, None).await.unwrap();
-    let mut damaged = verify_groups(session, &store, &sources, Groups::All).await.unwrap().damaged;
-    for source in &sources {
-        damaged.extend(verify(session, None, source, Groups::All).await.unwrap().damaged);
-    }
-    damaged
-}
 
 #[tokio::test]
 async fn a_restored_dump_is_sound_and_gives_its_rows_back_on_every_major() {

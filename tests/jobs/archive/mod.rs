@@ -13,10 +13,13 @@ mod rows;
 mod scopes;
 mod split;
 
+use pgupkeep::jobs::JobSpec;
+use pgupkeep::jobs::archive::store::Store;
+use pgupkeep::jobs::archive::verify::{Groups, verify, verify_groups};
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use super::workplace::{Workplace, job};
-use pgupkeep::jobs::JobSpec;
 
 /// An `archive` job, which leaves the vacuuming to other tests unless it is told otherwise.
 #[expect(clippy::needless_pass_by_value, reason = "json! at the call reads better without a &")]
@@ -49,4 +52,15 @@ pub async fn segments(place: &Workplace<'_>) -> i64 {
                    where relnamespace = 'archive_store'::regnamespace and relname like 'segments%' and relkind = 'r'";
     let all = place.ask(tables).await;
     place.ask(&format!("select sum(n) from ({all}) s")).await.parse().unwrap()
+}
+
+/// What `archive verify` would find, in every table and the catalogue.
+pub async fn damage(session: &mut PgConnection) -> Vec<String> {
+    let store = Store::new("archive");
+    let sources = store.sources(session, None).await.unwrap();
+    let mut damaged = verify_groups(session, &store, &sources, Groups::All).await.unwrap().damaged;
+    for source in &sources {
+        damaged.extend(verify(session, None, source, Groups::All).await.unwrap().damaged);
+    }
+    damaged
 }

@@ -8,13 +8,12 @@ mod checks;
 mod scope;
 mod table;
 
-pub(super) use table::name_of;
-
 use sqlx::postgres::PgConnection;
+use sqlx::postgres::types::Oid;
 
 use super::catalogue::FACTS_LIMIT;
 use super::limit::Limit;
-use super::rule::{HeldWith, PICKED, Part, Rule};
+use super::rule::{HeldWith, PICKED, Part, Rule, name_of};
 use super::spec::Archive;
 use super::store::{Definition, KnownRule, Store};
 use crate::fault::Fault;
@@ -22,7 +21,7 @@ use crate::jobs::context::JobError;
 use crate::lengths::CalendarSpan;
 use crate::pg::PgError;
 use crate::pg::connect::within;
-use crate::pg::statement::Literal;
+use crate::pg::statement::{Literal, Qualified};
 
 /// Finds out what the job moves in this database; only reads.
 ///
@@ -41,6 +40,26 @@ pub async fn resolve(spec: &Archive, conn: &mut PgConnection) -> Result<Rule, Jo
         }
     }
     Ok(rule)
+}
+
+/// The number of the job's own table, where it names one that is there.
+pub(super) async fn root_of(spec: &Archive, conn: &mut PgConnection) -> Result<Option<Oid>, JobError> {
+    match spec.root_table() {
+        Some(root) => table::find_root(&root, conn).await,
+        None => Ok(None),
+    }
+}
+
+/// The job's table, where it is gone and the archive still keeps its rows for a time.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn outlived(spec: &Archive, conn: &mut PgConnection) -> Result<Option<Qualified>, JobError> {
+    let (Some(root), Limit::At(_)) = (spec.root_table(), spec.archive_keep) else { return Ok(None) };
+    let (store, name) = (Store::new(&spec.schema), name_of(&root));
+    let is_gone = root_of(spec, conn).await?.is_none() && store.exists(conn).await?;
+    let is_kept = is_gone && store.rules(conn).await?.iter().any(|rule| rule.name == name);
+    Ok(is_kept.then_some(root))
 }
 
 /// What a hold of a rule about the same roots means for this one, where live rows do not tell the same group. Where they tell

@@ -6,7 +6,7 @@ use sqlx::{Either, Executor as _, SqlSafeStr as _, Statement as _};
 
 use super::super::catalogue::{TableFacts, find_tables, read_foreign_keys, read_tables};
 use super::super::graph::{ForeignKey, Member, Outside, equal, refers_from_outside, tree};
-use super::super::rule::{Chunks, PICKED, Part, Reason, Root, Rule, Use};
+use super::super::rule::{Chunks, PICKED, Part, Reason, Root, Rule, Use, name_of};
 use super::super::spec::Archive;
 use super::checks::{check_ordinary, check_rights, warn_of, warn_of_publications, warn_of_scan};
 use super::{FACTS_LIMIT, Moment, instant, lock, refused, using};
@@ -22,8 +22,7 @@ pub(super) async fn resolve(
     moment: &Moment,
     conn: &mut PgConnection,
 ) -> Result<Rule, JobError> {
-    let found = find_tables(conn, &root.schema.0, std::slice::from_ref(&root.name.0)).await?;
-    let Some((oid, _)) = found.first() else {
+    let Some(oid) = &find_root(root, conn).await? else {
         return Err(refused(format!("there is no table {root}, or the role may not see it")));
     };
     let keys = read_foreign_keys(conn).await?;
@@ -68,9 +67,10 @@ pub(super) async fn resolve(
     })
 }
 
-/// One name for one table, also where a dot is part of the schema's.
-pub(in super::super) fn name_of(root: &Qualified) -> String {
-    if root.schema.0.contains('.') { root.to_string() } else { root.plain() }
+/// The number of a table, where there is one of that name that the role may see.
+pub(super) async fn find_root(root: &Qualified, conn: &mut PgConnection) -> Result<Option<Oid>, JobError> {
+    let found = find_tables(conn, &root.schema.0, std::slice::from_ref(&root.name.0)).await?;
+    Ok(found.first().map(|(oid, _)| *oid))
 }
 
 /// The root's columns that anything joins on, its primary key first.
