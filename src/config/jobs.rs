@@ -101,7 +101,10 @@ pub(super) fn resolve_jobs(
 /// Refuses jobs that archive the same on the same target and keep it differently: one would delete what the other is to keep.
 fn check_keeping(jobs: &Jobs, at: &At, reader: &mut Reader<'_>) {
     let archives = jobs.good.iter().filter(|(_, job)| job.spec.kind == ARCHIVE);
+    let keep_of = |name: &JobName| at.key(name.as_str()).key("with").key("archive_keep");
     let known: Vec<_> = archives
+        // What was refused is not what is meant.
+        .filter(|(name, _)| !reader.has_refused(&keep_of(name)))
         .filter_map(|(name, job)| {
             Some((name, &job.targets, jobs::parse_with::<Archive>(&job.spec.with).ok()?.keeping()))
         })
@@ -116,8 +119,7 @@ fn check_keeping(jobs: &Jobs, at: &At, reader: &mut Reader<'_>) {
                 quote(other.as_str())
             );
             let finding = Finding::new(message).expected("the same in both");
-            let at = at.key(name.as_str()).key("with");
-            reader.refuse(&at.key("archive_keep"), finding);
+            reader.refuse(&keep_of(name), finding);
         }
     }
 }

@@ -173,6 +173,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether a problem with the value at a path is on record.
+    pub fn has_refused(&self, at: &At) -> bool {
+        let spot = self.index.locate(&at.0);
+        self.problems.iter().any(|problem| (problem.line, problem.column) == spot.value && problem.path == spot.path)
+    }
+
     /// Records something that is allowed but unwise.
     pub fn warn(&mut self, at: &At, finding: Finding) {
         let spot = self.index.locate(&at.0);

@@ -259,6 +259,10 @@ const BAD_FILES: &[(&str, &str)] = &[
         "archives that are kept differently",
         "version: 1\ntargets: { dbs: { url: \"postgres://u@h/d\" }, db2: { url: \"postgres://u@h/e\" } }\njobs:\n  a: { kind: archive, with: { preset: mlflow, archive_keep: 1 year } }\n  b: { kind: archive, with: { preset: mlflow, scope: metric_history } }\n  c: { kind: archive, with: { preset: mlflow, scope: runs } }\n  d: { kind: archive, with: { table: public.t, where: x, age: at, archive_keep: 1 year } }\n  e: { kind: archive, with: { table: public.t, where: \" x\", archive_keep: 2 years } }\n  f: { kind: archive, with: { table: public.t, where: y } }\n  g: { kind: archive, with: { table: public.t, where: x, schema: other } }\n  h: { kind: archive, targets: db2, with: { preset: mlflow, scope: runs, archive_keep: 3 years } }\n  i: { kind: archive, targets: dbs, with: { preset: mlflow, scope: traces, archive_keep: 3 years } }\n  j: { kind: archive, targets: db2, with: { preset: mlflow, scope: traces, archive_keep: 4 years } }\n  k: { kind: archive, with: { preset: presets/mlflow.yaml, archive_keep: 2 years } }\n",
     ),
+    (
+        "an archive that is kept for no calendar span, beside one that is kept",
+        "version: 1\ntargets: { dbs: { url: \"postgres://u@h/d\" } }\njobs:\n  a: { kind: archive, with: { preset: mlflow, archive_keep: 1 year } }\n  b: { kind: archive, with: { preset: mlflow, archive_keep: 1440h } }\n",
+    ),
     ("duplicate keys", "version: 1\njobs:\n  a: { kind: vacuum }\n  a: { kind: sql }\nversion: 1\n"),
     ("a merge key", "version: 1\njobs:\n  a: { <<: x, kind: vacuum }\n"),
     ("an anchor and its alias", "version: 1\njobs:\n  a: &a { kind: vacuum }\n  b: *a\n"),

@@ -161,9 +161,9 @@ impl Job for ArchiveRestore {
         selection::check_names(conn, &store, &self.groups).await?;
         let which = match (self.hold, &selection) {
             (Limit::Off, _) => Which::ArchivedOrHeld,
-            // Who names a group that is back already wants it held for longer.
-            (Limit::At(span), Selection::Named(_)) => Which::ArchivedOrHeldShorter(span),
-            (Limit::At(_), _) => Which::Archived,
+            (Limit::At(_), Selection::Asked) => Which::Archived,
+            // Who means a group that is back already wants it held for longer.
+            (Limit::At(span), _) => Which::ArchivedOrHeldShorter(span),
         };
         let is_held = self.hold != Limit::Off;
         let mut found = selection::find(conn, &store, self.rule.as_deref(), &selection, which).await?;

@@ -18,6 +18,7 @@ pub mod batch;
 pub mod candidates;
 pub mod catalogue;
 mod changes;
+mod condition;
 pub mod copy;
 pub mod digest;
 mod expire;

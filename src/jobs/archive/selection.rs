@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 
 use super::catalogue::read_foreign_keys;
+use super::condition::{self, ConditionError};
 use super::store::{Definition, KnownRule, Source, Store};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
@@ -119,31 +120,24 @@ pub async fn find(
     };
     let (mut found, mut understood, mut not_understood) = (Vec::<Wanted>::new(), false, None);
     for rule in rules(conn, store, rule).await? {
-        let conditions = match selection {
+        let searches = match selection {
             Selection::Named(names) => {
                 let names = names.iter().map(literal).collect::<Vec<_>>().join(", ");
-                vec![format!("g.group_key in ({names})")]
+                vec![Search::by(format!("g.group_key in ({names})"))]
             }
-            Selection::Between(from, to) => vec![format!(
+            Selection::Between(from, to) => vec![Search::by(format!(
                 "g.last_activity >= {} and g.last_activity < {}",
                 literal(from.to_rfc3339()),
                 literal(to.to_rfc3339())
-            )],
+            ))],
             Selection::Where(condition) => of_roots(conn, store, &rule, condition).await?,
             Selection::Asked => match &rule.definition.wanted {
-                Some(wanted) => vec![format!("g.group_key in ({wanted})")],
+                Some(wanted) => vec![Search::by(format!("g.group_key in ({wanted})"))],
                 None => continue,
             },
         };
-        for condition in conditions {
-            let statement = Statement::built(format!(
-                "select g.group_id, g.group_key, g.row_count from {} g where g.rule_id = {} and {which} and {condition} \
-                 order by g.last_activity, g.group_key",
-                store.table("group_state"),
-                rule.rule_id
-            ));
-            let rows = sqlx::query_as::<_, (i64, String, i64)>(statement.to_sql()).fetch_all(&mut *conn).await;
-            match rows.map_err(PgError::from) {
+        for search in searches {
+            match search.run(conn, store, &rule, &which).await {
                 Ok(rows) => {
                     understood = true;
                     for (group_id, group_key, rows) in rows {
@@ -153,17 +147,64 @@ pub async fn find(
                     }
                 }
                 // undefined_column, wrong types: the condition is about another rule's root, or an earlier shape of it.
-                Err(error) if matches!(error.sqlstate(), Some("42703" | "42883" | "42804" | "22P02")) => {
-                    not_understood = Some(error);
+                Err(ConditionError::Pg(error))
+                    if matches!(error.sqlstate(), Some("42703" | "42883" | "42804" | "22P02")) =>
+                {
+                    not_understood = Some(error.into());
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(no_condition(error)),
             }
         }
     }
     if let Some(error) = not_understood.filter(|_| !understood) {
-        return Err(error.into());
+        return Err(no_condition(error));
     }
     Ok(found)
+}
+
+fn no_condition(error: ConditionError) -> JobError {
+    match error {
+        ConditionError::Pg(error) if error.fault() != Fault::Statement => error.into(),
+        error => JobError::Refused {
+            fault: Fault::Statement,
+            message: format!("`where` is no condition over what was archived: {error}; nothing was restored"),
+        },
+    }
+}
+
+/// A look for groups of one rule.
+struct Search<'a> {
+    /// Which groups `g` are meant.
+    condition: String,
+    /// A person's words in it, and what they are about.
+    written: Option<(&'a str, String)>,
+}
+
+impl Search<'_> {
+    const fn by(condition: String) -> Self {
+        Self { condition, written: None }
+    }
+
+    /// The numbers, names and archived rows of the groups.
+    async fn run(
+        &self,
+        conn: &mut PgConnection,
+        store: &Store,
+        rule: &KnownRule,
+        which: &str,
+    ) -> Result<Vec<(i64, String, i64)>, ConditionError> {
+        if let Some((condition, over)) = &self.written {
+            condition::check(condition, over, conn).await?;
+        }
+        let statement = Statement::built(format!(
+            "select g.group_id, g.group_key, g.row_count from {} g where g.rule_id = {} and {which} and {} \
+             order by g.last_activity, g.group_key",
+            store.table("group_state"),
+            rule.rule_id,
+            self.condition
+        ));
+        Ok(sqlx::query_as(statement.to_sql()).fetch_all(conn).await.map_err(PgError::from)?)
+    }
 }
 
 /// Refuses a group that was never archived; one that was restored since is known.
@@ -184,26 +225,28 @@ pub async fn check_names(conn: &mut PgConnection, store: &Store, names: &[String
     }
 }
 
-/// The conditions over a group `g` that one of its roots fulfils a condition over `r`; each may fail by itself.
+/// The looks for groups one of whose roots fulfils a condition over `r`; each may fail by itself.
 ///
 /// Roots that have left know their group, whatever groups are called by now. Others are live: because they stay, or because a
 /// move was interrupted before their turn.
-async fn of_roots(
+async fn of_roots<'a>(
     conn: &mut PgConnection,
     store: &Store,
     rule: &KnownRule,
-    condition: &str,
-) -> Result<Vec<String>, JobError> {
+    condition: &'a str,
+) -> Result<Vec<Search<'a>>, JobError> {
     let Definition { root, group, by_archival, leaves, .. } = &rule.definition;
     let sources = store.sources(conn, Some(root)).await?;
     let query = sqlx::query_scalar::<_, bool>("select pg_catalog.to_regclass($1) is not null").bind(root.to_string());
     let is_live = query.fetch_one(conn).await?;
-    let of_group = |roots: String| format!("g.group_key in (select {group} from {roots} r where (\n{condition}\n))");
+    // On lines of its own, so that a comment in it ends before what follows.
+    let search = |is: &str, of: &str, over: String| Search {
+        condition: format!("g.{is} in (select {of} from {over} r where (\n{condition}\n))"),
+        written: Some((condition, over)),
+    };
+    let of_group = |over: String| search("group_key", group, over);
     if *leaves {
-        let of_shape = |source: &Source| {
-            let rows = source.place.rows();
-            format!("g.group_id in (select r.pgupkeep_group from {rows} r where (\n{condition}\n))")
-        };
+        let of_shape = |source: &Source| search("group_id", "r.pgupkeep_group", source.place.rows().to_string());
         let live = (is_live && !by_archival).then(|| of_group(root.to_string()));
         return Ok(sources.iter().map(of_shape).chain(live).collect());
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::workplace::{QUIET, Workplace};
 use super::bad_days::{EVENTS, assert_whole, events};
-use super::{archive, archived_rows, restore_all};
+use super::{archive, archived_rows, restore, restore_all};
 use crate::support::{Cluster, one_major};
 
 const SUITE: &str = "jobs::archive::changed";
@@ -193,20 +193,31 @@ async fn a_condition_that_is_none_by_itself_is_refused_before_anything_moves() {
     let place = Workplace::new(&cluster, EVENTS).await;
     let rows = place.ask("select count(*)::text from t").await;
     // The first would switch off `age`, to which it is joined.
-    for condition in [
+    let conditions = [
         "true) or (true",
+        "true) union select (1",
         "true; drop table t",
         "true; drop table t; select 1 from t",
         "id <",
         "nobody = 1",
         "id",
         "id > $1",
-    ] {
+    ];
+    for condition in conditions {
         let went = place.run(&archive(json!({ "table": "public.t", "age": "at", "where": condition }))).await;
         let told = format!("{:?}", went.finish);
         assert!(told.contains("`where` is no condition over public.t"), "{condition}: {told}");
         assert_eq!(place.ask("select count(*)::text from t").await, rows, "{condition}");
     }
+    place.run(&events(json!({}))).await.succeeded();
+    let (left, archived) = (place.ask("select count(*)::text from t").await, archived_rows(&place).await);
+    assert_ne!(left, rows);
+    for condition in conditions {
+        let told = format!("{:?}", place.run(&restore(json!({ "where": condition }))).await.finish);
+        assert!(told.contains("`where` is no condition over what was archived"), "{condition}: {told}");
+        assert_eq!(archived_rows(&place).await, archived, "{condition}");
+    }
+    assert_eq!(place.ask("select count(*)::text from t").await, left);
 }
 
 #[tokio::test]

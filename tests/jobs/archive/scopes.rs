@@ -137,6 +137,15 @@ async fn a_hold_can_be_ended_before_its_time() {
     place.run(&again).await.succeeded();
     assert_eq!(place.plan(&again).await, Vec::<String>::new());
     assert_eq!(place.plan(&scope("metric_history")).await, Vec::<String>::new());
+    // However the groups are named.
+    for way in ["where", "between"] {
+        let span = json!({ "from": "2000-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z" });
+        let (means, hold) = if way == "where" { (json!("r.run_uuid = 'x'"), "20days") } else { (span, "30days") };
+        let again = restore(json!({ way: means, "hold": hold }));
+        assert_eq!(place.plan(&again).await[0], "hold x of mlflow/metric_history, which is back", "{way}");
+        place.run(&again).await.succeeded();
+        assert_eq!(place.plan(&again).await, Vec::<String>::new(), "{way}");
+    }
 }
 
 #[tokio::test]

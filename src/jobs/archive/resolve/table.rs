@@ -2,19 +2,17 @@
 
 use sqlx::postgres::PgConnection;
 use sqlx::postgres::types::Oid;
-use sqlx::{Either, Executor as _, SqlSafeStr as _, Statement as _};
 
 use super::super::catalogue::{TableFacts, find_tables, read_foreign_keys, read_tables};
+use super::super::condition::{self, ConditionError};
 use super::super::graph::{ForeignKey, Member, Outside, equal, refers_from_outside, tree};
 use super::super::rule::{Chunks, PICKED, Part, Reason, Root, Rule, Use, name_of};
 use super::super::spec::Archive;
 use super::checks::{check_ordinary, check_rights, warn_of, warn_of_publications, warn_of_scan};
-use super::{FACTS_LIMIT, Moment, instant, lock, refused, using};
+use super::{Moment, instant, lock, refused, using};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
-use crate::pg::PgError;
-use crate::pg::connect::within;
-use crate::pg::statement::{Ident, Qualified, Statement};
+use crate::pg::statement::{Ident, Qualified};
 
 pub(super) async fn resolve(
     spec: &Archive,
@@ -145,19 +143,10 @@ pub(super) async fn check_condition(
     root: &Qualified,
     conn: &mut PgConnection,
 ) -> Result<(), JobError> {
-    let alone = Statement::built(format!("select 1 from {root} r where\n{condition}\nlimit 0"));
-    let no_condition = |why: String| refused(format!("`where` is no condition over {}: {why}", root.plain()));
-    let told = |error: PgError| match error.fault() {
-        Fault::Statement => no_condition(error.to_string()),
-        _ => error.into(),
-    };
-    // Prepared, since the server takes only a single statement then.
-    let prepared = within(FACTS_LIMIT, conn.prepare(alone.to_sql().into_sql_str())).await.map_err(told)?;
-    if !matches!(prepared.parameters(), None | Some(Either::Left([]) | Either::Right(0))) {
-        return Err(no_condition("there is nothing that its `$1` could stand for".to_owned()));
-    }
-    within(FACTS_LIMIT, sqlx::query(alone.to_sql()).execute(conn)).await.map_err(told)?;
-    Ok(())
+    condition::check(condition, root, conn).await.map_err(|error| match error {
+        ConditionError::Pg(error) if error.fault() != Fault::Statement => error.into(),
+        error => refused(format!("`where` is no condition over {}: {error}", root.plain())),
+    })
 }
 
 fn root_of(
