@@ -94,33 +94,60 @@ pub(super) fn resolve_jobs(
         }
     }
     fill_sequences(&mut jobs, &at, reader);
-    check_keeping(&jobs, &at, reader);
+    check_archives(&jobs, &at, reader);
     jobs
 }
 
-/// Refuses jobs that archive the same on the same target and keep it differently: one would delete what the other is to keep.
-fn check_keeping(jobs: &Jobs, at: &At, reader: &mut Reader<'_>) {
-    let archives = jobs.good.iter().filter(|(_, job)| job.spec.kind == ARCHIVE);
-    let keep_of = |name: &JobName| at.key(name.as_str()).key("with").key("archive_keep");
-    let known: Vec<_> = archives
-        // What was refused is not what is meant.
-        .filter(|(name, _)| !reader.has_refused(&keep_of(name)))
-        .filter_map(|(name, job)| {
-            Some((name, &job.targets, jobs::parse_with::<Archive>(&job.spec.with).ok()?.keeping()))
-        })
-        .collect();
-    for (nth, (name, targets, (what, keep))) in known.iter().enumerate() {
-        let is_contrary = |(_, others, (same, kept)): &&(&JobName, &Vec<TargetName>, (String, _))| {
-            same == what && kept != keep && others.iter().any(|target| targets.contains(target))
+/// What archivals of one target have to agree in.
+struct Archived<'a> {
+    name: &'a JobName,
+    targets: &'a [TargetName],
+    application: Option<String>,
+    schema: String,
+    what: String,
+    keep: String,
+}
+
+/// Refuses archivals of one target that contradict each other: an application in several archives, since its marks tell of
+/// one, or the same rows kept for different times, since one job would delete what the other is to keep.
+fn check_archives(jobs: &Jobs, at: &At, reader: &mut Reader<'_>) {
+    let mut known: Vec<Archived<'_>> = Vec::new();
+    for (name, job) in jobs.good.iter().filter(|(_, job)| job.spec.kind == ARCHIVE) {
+        let Ok(archive) = jobs::parse_with::<Archive>(&job.spec.with) else { continue };
+        let (what, keep) = archive.keeping();
+        let (application, keep, targets) = (archive.application(), keep.to_string(), job.targets.as_slice());
+        let this = Archived { name, targets, application, schema: archive.schema, what, keep };
+        let at = at.key(name.as_str()).key("with");
+        let (at_schema, at_keep) = (at.key("schema"), at.key("archive_keep"));
+        let others = || known.iter().filter(|other| other.targets.iter().any(|target| this.targets.contains(target)));
+        let is_elsewhere = |other: &&Archived<'_>| {
+            this.application.is_some() && other.application == this.application && other.schema != this.schema
         };
-        if let Some((other, _, (_, kept))) = known[..nth].iter().find(is_contrary) {
+        if let Some(other) = others().find(is_elsewhere) {
             let message = format!(
-                "this is {keep}, and {kept} in the job {}, which archives the same: {what}; what one keeps the other would delete",
-                quote(other.as_str())
+                "this is {}, and {} in the job {}, which archives the same application; what is marked as archived tells of \
+                 one archive",
+                quote(&this.schema),
+                quote(&other.schema),
+                quote(other.name.as_str())
             );
-            let finding = Finding::new(message).expected("the same in both");
-            reader.refuse(&keep_of(name), finding);
+            reader.refuse(&at_schema, Finding::new(message).expected("the same in both"));
         }
+        // What was refused is not what is meant.
+        if reader.has_refused(&at_keep) {
+            continue;
+        }
+        if let Some(other) = others().find(|other| other.what == this.what && other.keep != this.keep) {
+            let message = format!(
+                "this is {}, and {} in the job {}, which archives the same: {}; what one keeps the other would delete",
+                this.keep,
+                other.keep,
+                quote(other.name.as_str()),
+                this.what
+            );
+            reader.refuse(&at_keep, Finding::new(message).expected("the same in both"));
+        }
+        known.push(this);
     }
 }
 

@@ -91,11 +91,15 @@ pub struct Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Wanted { rule, group_key, rows, .. }, is_held) = (&self.wanted, self.is_held);
-        match rows {
-            0 if is_held => write!(f, "hold {group_key} of {}, which is back", rule.name),
-            0 => write!(f, "end the hold of {group_key} of {}", rule.name),
-            rows => write!(f, "restore {group_key} of {} [{rows} rows]", rule.name),
+        let (Wanted { rule, group_key, rows, inner, .. }, is_held) = (&self.wanted, self.is_held);
+        match (rows, inner.as_slice()) {
+            (0, _) if is_held => write!(f, "hold {group_key} of {}, which is back", rule.name),
+            (0, _) => write!(f, "end the hold of {group_key} of {}", rule.name),
+            (rows, []) => write!(f, "restore {group_key} of {} [{rows} rows]", rule.name),
+            (rows, [one]) => write!(f, "restore {group_key} of {}, which {one} is in [{rows} rows]", rule.name),
+            (rows, inner) => {
+                write!(f, "restore {group_key} of {}, which {} of them are in [{rows} rows]", rule.name, inner.len())
+            }
         }
     }
 }
@@ -158,7 +162,6 @@ impl Job for ArchiveRestore {
                 format!("there is no archive in the schema {} of this database; nothing was restored", self.schema);
             return Err(JobError::Refused { fault: Fault::Statement, message });
         }
-        selection::check_names(conn, &store, &self.groups).await?;
         let which = match (self.hold, &selection) {
             (Limit::Off, _) => Which::ArchivedOrHeld,
             (Limit::At(_), Selection::Asked) => Which::Archived,
@@ -167,6 +170,7 @@ impl Job for ArchiveRestore {
         };
         let is_held = self.hold != Limit::Off;
         let mut found = selection::find(conn, &store, self.rule.as_deref(), &selection, which).await?;
+        selection::check_names(conn, &store, &self.groups, &found).await?;
         if is_held {
             // Where something of it comes back now, that is what is held.
             let coming: Vec<String> =

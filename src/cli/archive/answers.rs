@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::output;
-use crate::jobs::archive::verify::{GroupRows, Held, Stored, Verified};
+use crate::jobs::archive::holdings::{GroupRows, Held, Stored};
+use crate::jobs::archive::verify::Verified;
 
 /// What `archive list` answers.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -72,6 +73,8 @@ pub struct ArchiveGroup {
     pub group: String,
     /// By which rule it was archived.
     pub rule: String,
+    /// What was asked for and is in it, such as a run of an experiment that was archived as a whole.
+    pub inner: Vec<String>,
     /// Its rows, of all tables.
     pub rows: i64,
     /// The same by table.
@@ -160,7 +163,8 @@ fn day(instant: &str) -> &str {
 
 pub(super) fn tell_groups(groups: &[ArchiveGroup]) {
     for group in groups {
-        output::say(&format!("{} of {}: {}", group.group, group.rule, output::rows(group.rows)));
+        let inner = if group.inner.is_empty() { String::new() } else { format!(", with {}", group.inner.join(", ")) };
+        output::say(&format!("{} of {}{inner}: {}", group.group, group.rule, output::rows(group.rows)));
         for table in &group.tables {
             let batches = table.batches.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             output::say(&format!(

@@ -14,6 +14,8 @@ use super::exit::Exit;
 use super::output;
 use super::prepare::Prepared;
 use crate::config::{Connection, Target};
+use crate::jobs::archive::consistency;
+use crate::jobs::archive::holdings;
 use crate::jobs::archive::selection::{self, Selection, Which};
 use crate::jobs::archive::store::Store;
 use crate::jobs::archive::verify::{self, Groups};
@@ -134,9 +136,9 @@ fn refuse(prepared: &Prepared, error: &JobError) -> Exit {
 async fn list(path: &Path, place: &Place) -> Result<Exit, Exit> {
     let Reached { prepared, store, mut conn, .. } = place.reach(path).await?;
     let answer = async {
-        let rules = verify::held(&mut conn, &store).await?;
+        let rules = holdings::held(&mut conn, &store).await?;
         let sources = store.sources(&mut conn, None).await?;
-        let tables = verify::stored(&mut conn, &sources).await?;
+        let tables = holdings::stored(&mut conn, &sources).await?;
         Ok::<_, JobError>(ArchiveList {
             rules: rules.into_iter().map(Into::into).collect(),
             tables: tables.into_iter().map(Into::into).collect(),
@@ -158,16 +160,18 @@ async fn show(path: &Path, args: &Show) -> Result<Exit, Exit> {
         let (mut groups, named) = (Vec::new(), Selection::Named(args.groups.clone()));
         for wanted in selection::find(&mut conn, &store, None, &named, Which::Archived).await? {
             let sources = selection::sources_of(&mut conn, &store, &wanted.rule).await?;
-            let tables = verify::group_rows(&mut conn, &sources, wanted.group_id).await?;
+            let tables = holdings::group_rows(&mut conn, &sources, wanted.group_id).await?;
             let tables = tables.into_iter().map(Into::into).collect();
-            groups.push(ArchiveGroup { group: wanted.group_key, rule: wanted.rule.name, rows: wanted.rows, tables });
+            let (group, rule, inner, rows) = (wanted.group_key, wanted.rule.name, wanted.inner, wanted.rows);
+            groups.push(ArchiveGroup { group, rule, inner, rows, tables });
         }
         Ok::<_, JobError>(groups)
     };
     let groups = answer.await.map_err(|error| refuse(&prepared, &error))?;
     leave(conn).await;
+    let holds = |group: &ArchiveGroup, name: &String| group.group == *name || group.inner.contains(name);
     let missing: Vec<&String> =
-        args.groups.iter().filter(|name| !groups.iter().any(|group| group.group == **name)).collect();
+        args.groups.iter().filter(|name| !groups.iter().any(|group| holds(group, name))).collect();
     for name in &missing {
         prepared.complain(&format!("the archive holds no rows of `{name}`"));
     }
@@ -183,15 +187,17 @@ async fn verify_all(path: &Path, place: &Place) -> Result<Exit, Exit> {
     let Reached { prepared, store, connection, mut conn } = place.reach(path).await?;
     let answer = async {
         let mut all = Vec::new();
-        let sources = store.sources(&mut conn, None).await?;
+        let mut sources = store.sources(&mut conn, None).await?;
+        let gone = consistency::take_gone(&mut conn, &mut sources).await?;
+        all.extend(gone.into_iter().map(ArchiveDamage::from));
         for source in &sources {
             let verified = verify::verify(&mut conn, Some(&connection), source, Groups::All).await?;
             all.push(ArchiveDamage::from(verified));
         }
-        let groups = verify::verify_groups(&mut conn, &store, &sources, Groups::All).await?;
-        if !groups.damaged.is_empty() {
-            all.push(ArchiveDamage::from(groups));
-        }
+        let groups = consistency::verify_groups(&mut conn, &store, &sources, Groups::All).await?;
+        let catalogue = consistency::verify_catalogue(&mut conn, &store, &sources).await?;
+        let catalogue = [groups, catalogue].into_iter().filter(|found| !found.damaged.is_empty());
+        all.extend(catalogue.map(ArchiveDamage::from));
         Ok::<_, JobError>(all)
     };
     let all = answer.await.map_err(|error| refuse(&prepared, &error))?;

@@ -1,20 +1,15 @@
 //! What could move now: the groups or pages of a rule, how many rows each has, and what stays for which reason.
 
-use std::time::Duration;
-
 use sqlx::PgConnection;
 
-use super::catalogue::{FACTS_LIMIT, Rows, read_rows};
+use super::catalogue::{Rows, read_rows};
+use super::condition::{self, LOOK_LIMIT};
 use super::rule::{Chunks, HELD, HeldWith, PICKED, Part, Root, Rule};
 use super::spec::Archive;
 use super::store::Store;
-use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::connect::within;
 use crate::pg::statement::{Statement, literal};
-
-/// How long looking through large tables may take.
-const LOOK_LIMIT: Duration = Duration::from_mins(15);
 
 /// A group that could move.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -68,21 +63,7 @@ pub(super) async fn candidates_read_only(
     spec: &Archive,
     conn: &mut PgConnection,
 ) -> Result<Candidates, JobError> {
-    // Large tables take longer than facts usually may; the order to stop waits for the end of a plan.
-    let begin = format!("begin transaction read only; set local statement_timeout = {}", LOOK_LIMIT.as_millis());
-    within(FACTS_LIMIT, sqlx::raw_sql(Statement::built(begin).to_sql()).execute(&mut *conn)).await?;
-    let found = candidates(rule, spec, conn).await;
-    within(FACTS_LIMIT, sqlx::raw_sql("rollback").execute(conn)).await?;
-    found.map_err(|error| match error {
-        // read_only_sql_transaction
-        JobError::Target(error) if error.sqlstate() == Some("25006") => {
-            let message = format!(
-                "what decides which rows move has to read only, and a function in it writes: {error}; nothing was touched"
-            );
-            JobError::Refused { fault: Fault::Statement, message }
-        }
-        error => error,
-    })
+    condition::reading(conn, async |conn| candidates(rule, spec, conn).await).await.map_err(condition::has_to_read)
 }
 
 /// Looks for what could move now; only reads.
@@ -105,9 +86,10 @@ pub async fn candidates(rule: &Rule, spec: &Archive, conn: &mut PgConnection) ->
 pub(super) fn held(rule: &Rule, store: &Store) -> String {
     let Root { table, group, held_with, .. } = &rule.root;
     let root = serde_json::json!(table).to_string();
+    // With a clock that moves on, the server would look anew for each row.
     let own = format!(
         "exists (select 1 from {} g join {} u on u.rule_id = g.rule_id where g.group_key = {group} \
-         and u.definition -> 'root' = {}::jsonb and u.definition ->> 'group' = {} and g.hold_until > clock_timestamp())",
+         and u.definition -> 'root' = {}::jsonb and u.definition ->> 'group' = {} and g.hold_until > now())",
         store.table("group_state"),
         store.table("rule"),
         literal(root),
@@ -117,7 +99,7 @@ pub(super) fn held(rule: &Rule, store: &Store) -> String {
         let names = rules.iter().map(literal).collect::<Vec<_>>().join(", ");
         let held = format!(
             "select g.group_key from {} g join {} u on u.rule_id = g.rule_id where u.name in ({names}) \
-             and g.hold_until > clock_timestamp()",
+             and g.hold_until > now()",
             store.table("group_state"),
             store.table("rule"),
         );

@@ -1,13 +1,19 @@
-//! A condition that a person writes over a row `r`, before it is joined to anything.
+//! Conditions that a person writes over a row `r`: each has to be one by itself, and may only read.
 
 use std::fmt;
+use std::time::Duration;
 
 use sqlx::{Either, Executor as _, PgConnection, SqlSafeStr as _, Statement as _};
 
 use super::catalogue::FACTS_LIMIT;
+use crate::fault::Fault;
+use crate::jobs::context::JobError;
 use crate::pg::PgError;
 use crate::pg::connect::within;
 use crate::pg::statement::Statement;
+
+/// How long looking through large tables may take.
+pub(super) const LOOK_LIMIT: Duration = Duration::from_mins(15);
 
 /// Why a text is no condition.
 #[derive(Debug, thiserror::Error)]
@@ -38,4 +44,34 @@ pub(super) async fn check(
     }
     within(FACTS_LIMIT, sqlx::query(alone.to_sql()).execute(conn)).await?;
     Ok(())
+}
+
+/// Looks for what conditions mean, in a transaction in which nothing can be written: not by functions in them, either.
+///
+/// # Errors
+/// The look's own; [`has_to_read`] has words for one that wants to write.
+pub(super) async fn reading<T, E: From<PgError>>(
+    conn: &mut PgConnection,
+    look: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
+) -> Result<T, E> {
+    // Large tables take longer than facts usually may; the order to stop waits for the end of a plan.
+    let begin = format!("begin transaction read only; set local statement_timeout = {}", LOOK_LIMIT.as_millis());
+    within(FACTS_LIMIT, sqlx::raw_sql(Statement::built(begin).to_sql()).execute(&mut *conn)).await?;
+    let found = look(conn).await;
+    within(FACTS_LIMIT, sqlx::raw_sql("rollback").execute(conn)).await?;
+    found
+}
+
+/// The same error, with words where it is that something wants to write.
+pub(super) fn has_to_read(error: JobError) -> JobError {
+    match error {
+        // read_only_sql_transaction
+        JobError::Target(error) if error.sqlstate() == Some("25006") => JobError::Refused {
+            fault: Fault::Statement,
+            message: format!(
+                "what decides which rows move has to read only, and a function in it writes: {error}; nothing was touched"
+            ),
+        },
+        error => error,
+    }
 }

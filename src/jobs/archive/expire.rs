@@ -9,11 +9,12 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 use super::changes::affect_only;
+use super::consistency::verify_groups;
 use super::rule::Rule;
 use super::spec::Archive;
 use super::step::ExpireStep;
 use super::store::{KnownRule, Source, Store, execute};
-use super::verify::{Groups, Verified, verify, verify_groups};
+use super::verify::{Groups, Verified, verify};
 use crate::fault::Fault;
 use crate::jobs::backup::read_server;
 use crate::jobs::context::{Context, JobError};

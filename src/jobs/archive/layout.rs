@@ -86,6 +86,11 @@ pub(super) fn has_bounds(column: &Column) -> bool {
     column.role == Role::Series && matches!(column.stored.as_str(), "text" | "character varying" | "pg_catalog.text")
 }
 
+/// The place of the column whose bounds readers pass segments over by.
+pub(super) fn bounded(shape: &Shape) -> Option<usize> {
+    shape.series.first().copied().filter(|nth| has_bounds(&shape.columns[*nth]))
+}
+
 /// Whether a segment of these columns fits into a page, even where every value of it is stored elsewhere.
 pub fn fits(shape: &Shape) -> bool {
     const PAGE: usize = 7600;
@@ -200,6 +205,8 @@ pub fn create(place: &Place, shape: &Shape, lz4: bool) -> Vec<String> {
     let groups: Vec<String> = places(shape, Role::Group).map(|nth| format!("c{}", nth + 1)).collect();
     if !groups.is_empty() {
         statements.push(format!("create index on {segments} ({})", groups.join(", ")));
+    } else if let Some(nth) = bounded(shape) {
+        statements.push(format!("create index on {segments} (c{}_lo, c{}_hi)", nth + 1, nth + 1));
     }
     statements.push(create_rows(&segments, &rows, shape));
     statements.push(format!(
@@ -253,7 +260,7 @@ fn create_rows(segments: &Qualified, rows: &Qualified, shape: &Shape) -> String 
         "u.no as pgupkeep_no".to_owned(),
         "u.group_id as pgupkeep_group".to_owned(),
     ];
-    if let Some(nth) = shape.series.first().filter(|nth| has_bounds(&shape.columns[**nth])) {
+    if let Some(nth) = bounded(shape) {
         let name = format!("c{}", nth + 1);
         outer.push(format!("u.{name}_lo as pgupkeep_lo, u.{name}_hi as pgupkeep_hi, u.{name}_k as pgupkeep_series"));
     }
@@ -280,7 +287,7 @@ fn create_rows(segments: &Qualified, rows: &Qualified, shape: &Shape) -> String 
         arrays.push("null as nothing".to_owned());
     }
     format!(
-        "create view {rows} as\nselect {}\n  from (select {}\n          from {segments} s\n         cross join lateral (select {}\n offset 0) d\n         \
+        "create or replace view {rows} as\nselect {}\n  from (select {}\n          from {segments} s\n         cross join lateral (select {}\n offset 0) d\n         \
          cross join lateral (select {}) e) u",
         outer.join(",\n       "),
         inner.join(",\n               "),
@@ -331,6 +338,41 @@ pub fn show(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<Strin
     statements
 }
 
+/// The views and the functions that people read by, as SQL names them.
+pub fn readers_of(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> (Vec<String>, Vec<String>) {
+    let rows = [place].into_iter().chain(older.iter().map(|(place, _)| place)).map(|place| place.rows().to_string());
+    let views = rows.chain([place.shown().to_string(), place.all().to_string()]).collect();
+    let shapes: Vec<&Shape> = [shape].into_iter().chain(older.iter().map(|(_, shape)| shape)).collect();
+    let of = signatures(&shapes).into_iter().map(|(types, _)| format!("{}({types})", place.of()));
+    (views, [format!("{}()", place.all_rows())].into_iter().chain(of).collect())
+}
+
+/// The statements that make them anew, where some are gone.
+pub fn show_anew(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<String> {
+    let mut statements = vec![
+        format!("drop view if exists {}", place.all()),
+        format!("drop view if exists {}", place.shown()),
+        format!("drop function if exists {}()", place.all_rows()),
+        create_rows(&place.segments(), &place.rows(), shape),
+    ];
+    statements.extend(older.iter().map(|(place, shape)| create_rows(&place.segments(), &place.rows(), shape)));
+    statements.extend(show(place, shape, older));
+    statements
+}
+
+/// The types of the arguments by which shapes' rows are asked for, each with the columns that they are for; the oldest first:
+/// what a function of these types means does not change when another rule comes.
+fn signatures<'s>(shapes: &[&'s Shape]) -> Vec<(String, Vec<&'s Column>)> {
+    let mut all: Vec<(String, Vec<&Column>)> = Vec::new();
+    for arguments in shapes.iter().rev().flat_map(|shape| keys(shape)) {
+        let types = arguments.iter().map(|column| column.stored.clone()).collect::<Vec<_>>().join(", ");
+        if !all.iter().any(|(made, _)| *made == types) {
+            all.push((types, arguments));
+        }
+    }
+    all
+}
+
 /// The functions that find the rows of one group, and of one series of it, for the groups of every shape.
 ///
 /// Several rules may have archived rows of the table in groups of their own; each function reads what all of them hold.
@@ -338,13 +380,7 @@ fn readers(of: &Qualified, shapes: &[&Shape], columns: &[(Ident, String)], parts
     // Whatever their arguments were: a table's earlier shapes may have had others.
     let mut statements = vec![drop_functions(of)];
     let typed = columns.iter().map(|(name, of)| format!("{name} {of}")).collect::<Vec<_>>().join(", ");
-    let mut made: Vec<String> = Vec::new();
-    // The oldest first: what a function of these types means does not change when another rule comes.
-    for arguments in shapes.iter().rev().flat_map(|shape| keys(shape)) {
-        let types = arguments.iter().map(|column| column.stored.clone()).collect::<Vec<_>>().join(", ");
-        if made.contains(&types) {
-            continue;
-        }
+    for (types, arguments) in signatures(shapes) {
         let each = shapes.iter().zip(parts).map(|(shape, part)| {
             let (from, condition) = found_by(shape, part, &arguments, columns);
             format!("{from} where {condition}")
@@ -355,20 +391,23 @@ fn readers(of: &Qualified, shapes: &[&Shape], columns: &[(Ident, String)], parts
         let about = literal(format!("The archived rows of {table} with the given {}.", named(&arguments)));
         statements.push(format!("create function {signature} returns table ({typed}) language sql stable as {body}"));
         statements.push(format!("comment on function {signature} is {about}"));
-        made.push(types);
     }
     statements
 }
 
-/// By which columns a shape's rows are asked for: those of its group, and those with its first series column.
+/// By which columns a shape's rows are asked for: those of its group, or else the one by whose bounds segments are passed
+/// over; and those with the next series column.
 fn keys(shape: &Shape) -> Vec<Vec<&Column>> {
-    let groups: Vec<&Column> = places(shape, Role::Group).map(|nth| &shape.columns[nth]).collect();
-    if groups.is_empty() {
+    let mut first: Vec<&Column> = places(shape, Role::Group).map(|nth| &shape.columns[nth]).collect();
+    let mut series = shape.series.iter().map(|nth| &shape.columns[*nth]);
+    if first.is_empty() && bounded(shape).is_some() {
+        first.extend(series.next());
+    }
+    if first.is_empty() {
         return Vec::new();
     }
-    let first = shape.series.first().map(|nth| &shape.columns[*nth]);
-    let series = first.map(|first| groups.iter().copied().chain([first]).collect());
-    [groups].into_iter().chain(series).collect()
+    let both = series.next().map(|next| first.iter().copied().chain([next]).collect());
+    [first].into_iter().chain(both).collect()
 }
 
 /// What to read of one shape's rows, and the condition that its columns have the values of the arguments.
@@ -384,8 +423,7 @@ fn found_by(shape: &Shape, part: &str, arguments: &[&Column], columns: &[(Ident,
             continue;
         }
         conditions.push(format!("{name} = {value}"));
-        let first = shape.series.first().map(|nth| &shape.columns[*nth]);
-        if first.is_some_and(|first| first.name == *name && has_bounds(first)) {
+        if bounded(shape).is_some_and(|nth| shape.columns[nth].name == *name) {
             // Segments that cannot hold it are passed over, and series of another value are not taken apart.
             conditions.push(format!(
                 "pgupkeep_lo <= {value}::text and pgupkeep_hi >= {value}::text \

@@ -389,6 +389,7 @@ impl Move<'_> {
             condition: self.rule.condition.clone(),
             leaves: *leaves,
             tables,
+            inner: self.rule.inner.clone(),
             unmarks: self.rule.unmarks.clone(),
             wanted: self.rule.wanted.clone(),
         }

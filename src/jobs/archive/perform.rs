@@ -20,6 +20,7 @@ use crate::amounts::ByteSize;
 use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
 use crate::jobs::drive::{self, End, Finish};
+use crate::jobs::pattern::TablePattern;
 use crate::jobs::reindex::{Rebuild, Reindex, room};
 use crate::jobs::vacuum::{Holder, Vacuum, lock_holder, row_locker};
 use crate::jobs::{Measures, StepReport};
@@ -343,11 +344,13 @@ async fn reindex(spec: &Archive, tables: &[Qualified], cx: &mut Context) -> Resu
     };
     let is_much = |table: &&Qualified| shares.iter().any(|(known, share)| known == *table && *share >= MUCH);
     let (much, little): (Vec<&Qualified>, Vec<&Qualified>) = tables.iter().partition(is_much);
+    let exclude = exclusion_constraints(tables, cx).await?;
     let mut last = StepReport::Done(Measures::default());
     for (tables, which) in [(much, Rebuild::All), (little, Rebuild::Bloated)] {
         let tables: Vec<Qualified> = tables.into_iter().cloned().collect();
         if !tables.is_empty() {
-            let job = Reindex::of_tables(&tables, which);
+            let (disk, keep_free, exclude) = (spec.disk.clone(), spec.keep_free, exclude.clone());
+            let job = Reindex { exclude, disk, keep_free, ..Reindex::of_tables(&tables, which) };
             let report = inner(cx.as_a_part(async |cx| drive::drive(&job, cx).await).await)?;
             if matches!(last, StepReport::Done(_)) {
                 last = report;
@@ -355,6 +358,22 @@ async fn reindex(spec: &Archive, tables: &[Qualified], cx: &mut Context) -> Resu
         }
     }
     Ok(last)
+}
+
+/// The indexes of these tables that no REINDEX CONCURRENTLY rebuilds; they stay as they are, and are told.
+async fn exclusion_constraints(tables: &[Qualified], cx: &mut Context) -> Result<Vec<TablePattern>, JobError> {
+    let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
+    let query = sqlx::query_as::<_, (String, String)>(include_str!("../sql/find_exclusion_constraints.sql"));
+    let found = within(FACTS_LIMIT, query.bind(names).fetch_all(cx.reader().await?)).await?;
+    let indexes: Vec<Qualified> = found.into_iter().map(|(schema, name)| Qualified::new(schema, name)).collect();
+    for index in &indexes {
+        cx.note(format!(
+            "{} is of an exclusion constraint, which the server does not rebuild concurrently; it stays as large as it is until \
+             somebody runs REINDEX INDEX {index}",
+            index.plain()
+        ));
+    }
+    Ok(indexes.iter().map(TablePattern::of).collect())
 }
 
 /// What this job makes of the end of one that it had done.

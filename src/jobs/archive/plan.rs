@@ -272,7 +272,7 @@ fn tell(moves: &[MoveStep], rows: u64, cx: &mut Context) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lacks {
     Nothing,
-    /// A table has a place, and other readers than its archived rows.
+    /// A table has a place, and other readers than its archived rows; or what they read by is gone.
     Readers,
     /// A table has no place in its present shape.
     Places,
@@ -287,7 +287,8 @@ async fn lacks_something(store: &Store, rule: &Rule, cx: &mut Context) -> Result
         if Source::find(&known, &shape).is_none() {
             return Ok(Lacks::Places);
         }
-        if !store.access(conn, &part.table).await?.is_empty() {
+        let is_shown = store.missing_readers(conn, &part.table).await?.is_empty();
+        if !is_shown || !store.access(conn, &part.table).await?.is_empty() {
             lacks = Lacks::Readers;
         }
     }

@@ -7,13 +7,13 @@ use sqlx::PgConnection;
 use super::changes::{Change, Changes, FIRE_DEFERRED, affect_only};
 use super::digest::{Digest, RowHasher};
 use super::selection::Wanted;
-use super::shape::{Column, ONE_TEXT, Shape};
+use super::shape::{Column, ONE_TEXT, Shape, cast_to};
 use super::store::{KnownRule, Source, Store, execute};
 use super::wire::stream;
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::PgError;
-use crate::pg::statement::{Qualified, Statement, literal};
+use crate::pg::statement::{Ident, Qualified, Statement, literal};
 
 /// What a restore is to do besides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +103,7 @@ pub async fn restore(
     hold: &Hold,
 ) -> Result<Restored, JobError> {
     execute(conn, &begin(store, wanted)).await?;
+    let role = sqlx::query_scalar::<_, String>("select current_user::text").fetch_one(&mut *conn).await?;
     let outdated = outdated_marks(conn, store, wanted, sources).await?;
     let before = Changes::read(conn).await?;
     let mut restored = Restored::default();
@@ -117,7 +118,7 @@ pub async fn restore(
         }
         let written = digest_of(conn, &insert(source, wanted.group_id, live), &source.shape)
             .await
-            .map_err(|error| explain(error, wanted))?;
+            .map_err(|error| explain(error, wanted, &role))?;
         // What was not written was there: the same row, or another one in its place.
         let there = if written == kept { kept } else { present_digest(conn, source, wanted).await? };
         if there != kept {
@@ -251,7 +252,8 @@ fn insert(source: &Source, group_id: i64, live: &Live) -> String {
         Some(live) => live.declared.clone(),
         None => column.declared.clone(),
     };
-    let values = written().map(|column| format!("a.{}::{}", column.name, of(column))).collect::<Vec<_>>().join(", ");
+    let values =
+        written().map(|column| format!("a.{}{}", column.name, cast_to(&of(column)))).collect::<Vec<_>>().join(", ");
     let overriding = if live.iter().any(|column| column.identity) { " overriding system value" } else { "" };
     let back = given_back(&source.shape);
     format!(
@@ -351,7 +353,7 @@ fn refuse(wanted: &Wanted, why: &str) -> JobError {
 
 /// foreign_key_violation, undefined_table, undefined_column, not_null_violation, insufficient_privilege: what the rows belong
 /// to has changed or is gone, or is not ours to write.
-fn explain(error: JobError, wanted: &Wanted) -> JobError {
+fn explain(error: JobError, wanted: &Wanted, role: &str) -> JobError {
     let code = match &error {
         JobError::Target(error) => error.sqlstate().map(str::to_owned),
         _ => None,
@@ -371,8 +373,10 @@ fn explain(error: JobError, wanted: &Wanted) -> JobError {
         Some("42501") => {
             let tables = wanted.rule.definition.tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let message = format!(
-                "{} of {} was not restored, and nothing has changed: {error}; GRANT SELECT, INSERT ON {tables} to the role",
-                wanted.group_key, wanted.rule.name
+                "{} of {} was not restored, and nothing has changed: {error}; GRANT SELECT, INSERT ON {tables} TO {}",
+                wanted.group_key,
+                wanted.rule.name,
+                Ident(role.to_owned())
             );
             JobError::Refused { fault: Fault::Privilege, message }
         }

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::types::Oid;
 
 use crate::pg::statement::{Ident, Qualified};
@@ -41,6 +41,8 @@ pub struct Rule {
     /// They read `pg_temp.pgupkeep_moved (group_key text, points bigint)`: the rows of each picked group that are in the
     /// archive by now, those of earlier batches included.
     pub marks: Vec<String>,
+    /// What of a group has a name of its own, by which people may ask for it.
+    pub inner: Vec<Inner>,
     /// Statements that take the marks off again at a restore; they read `pg_temp.pgupkeep_restored (group_key text)`.
     pub unmarks: Vec<String>,
     /// A SELECT of the group keys whose restore somebody asks for in the application, by a tag for example.
@@ -56,6 +58,15 @@ pub struct Rule {
 /// The name of a rule about one table; one name for one table, also where a dot is part of the schema's.
 pub fn name_of(root: &Qualified) -> String {
     if root.schema.0.contains('.') { root.to_string() } else { root.plain() }
+}
+
+/// Rows of a group that are a group themselves elsewhere, such as the runs of an experiment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inner {
+    /// Their table.
+    pub table: Qualified,
+    /// Text over `r`, such a row: its name.
+    pub name: String,
 }
 
 /// What is done to a table.

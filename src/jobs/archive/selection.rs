@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 
 use super::catalogue::read_foreign_keys;
 use super::condition::{self, ConditionError};
+use super::rule::Inner;
 use super::store::{Definition, KnownRule, Source, Store};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
@@ -22,6 +23,8 @@ pub struct Wanted {
     pub group_key: String,
     /// How many of its rows are in the archive.
     pub rows: i64,
+    /// What it is wanted for, where that is something in it: a run in an experiment that was archived as a whole.
+    pub inner: Vec<String>,
 }
 
 /// Which groups a person means.
@@ -98,7 +101,7 @@ pub enum Which {
     ArchivedOrHeldShorter(CalendarSpan),
 }
 
-/// The groups that are meant.
+/// The groups that are meant, and those that something of them is in.
 ///
 /// # Errors
 /// When they cannot be read, there is no such rule, or the condition is not understood.
@@ -119,7 +122,8 @@ pub async fn find(
         ),
     };
     let (mut found, mut understood, mut not_understood) = (Vec::<Wanted>::new(), false, None);
-    for rule in rules(conn, store, rule).await? {
+    let rules = rules(conn, store, rule).await?;
+    for rule in &rules {
         let searches = match selection {
             Selection::Named(names) => {
                 let names = names.iter().map(literal).collect::<Vec<_>>().join(", ");
@@ -130,19 +134,20 @@ pub async fn find(
                 literal(from.to_rfc3339()),
                 literal(to.to_rfc3339())
             ))],
-            Selection::Where(condition) => of_roots(conn, store, &rule, condition).await?,
+            Selection::Where(condition) => of_roots(conn, store, rule, condition).await?,
             Selection::Asked => match &rule.definition.wanted {
                 Some(wanted) => vec![Search::by(format!("g.group_key in ({wanted})"))],
                 None => continue,
             },
         };
         for search in searches {
-            match search.run(conn, store, &rule, &which).await {
+            match search.run(conn, store, rule, &which).await {
                 Ok(rows) => {
                     understood = true;
                     for (group_id, group_key, rows) in rows {
                         if !found.iter().any(|known| known.group_id == group_id) {
-                            found.push(Wanted { rule: rule.clone(), group_id, group_key, rows });
+                            let rule = rule.clone();
+                            found.push(Wanted { rule, group_id, group_key, rows, inner: Vec::new() });
                         }
                     }
                 }
@@ -159,12 +164,81 @@ pub async fn find(
     if let Some(error) = not_understood.filter(|_| !understood) {
         return Err(no_condition(error));
     }
+    let mut names: Vec<String> =
+        found.iter().filter(|wanted| wanted.rows > 0).map(|wanted| wanted.group_key.clone()).collect();
+    if let Selection::Named(named) = selection {
+        names.extend(named.iter().cloned());
+    }
+    let around = around(conn, store, &rules, &names).await?;
+    for wanted in around {
+        match found.iter_mut().find(|known| known.group_id == wanted.group_id) {
+            Some(known) => known.inner = wanted.inner,
+            None => found.push(wanted),
+        }
+    }
+    found.sort_by_key(|wanted| rules.iter().position(|rule| rule.rule_id == wanted.rule.rule_id));
     Ok(found)
+}
+
+/// The archived groups that have something of these names in them.
+async fn around(
+    conn: &mut PgConnection,
+    store: &Store,
+    rules: &[KnownRule],
+    names: &[String],
+) -> Result<Vec<Wanted>, JobError> {
+    let mut found: Vec<Wanted> = Vec::new();
+    if names.is_empty() {
+        return Ok(found);
+    }
+    for rule in rules {
+        for inner in &rule.definition.inner {
+            for source in store.sources(conn, Some(&inner.table)).await? {
+                add_around(conn, store, (rule, inner, &source), names, &mut found).await?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Adds the rule's groups that have something of these names in one shape of a table.
+async fn add_around(
+    conn: &mut PgConnection,
+    store: &Store,
+    (rule, inner, source): (&KnownRule, &Inner, &Source),
+    names: &[String],
+    found: &mut Vec<Wanted>,
+) -> Result<(), JobError> {
+    let statement = Statement::built(format!(
+        "select g.group_id, g.group_key, g.row_count, array_agg(distinct i.name order by i.name) from {} g \
+         join (select r.pgupkeep_group, {} as name from {} r) i on i.pgupkeep_group = g.group_id \
+         where g.rule_id = {} and g.row_count > 0 and i.name = any($1) \
+         group by g.group_id, g.group_key, g.row_count, g.last_activity order by g.last_activity, g.group_key",
+        store.table("group_state"),
+        inner.name,
+        source.place.rows(),
+        rule.rule_id
+    ));
+    let query = sqlx::query_as::<_, (i64, String, i64, Vec<String>)>(statement.to_sql()).bind(names);
+    let rows = match query.fetch_all(conn).await.map_err(PgError::from) {
+        // An earlier shape of the table has not the columns that names are made of.
+        Err(error) if error.fault() == Fault::Statement => return Ok(()),
+        rows => rows?,
+    };
+    for (group_id, group_key, rows, names) in rows {
+        match found.iter_mut().find(|known| known.group_id == group_id) {
+            Some(known) => known.inner.extend(names),
+            None => found.push(Wanted { rule: rule.clone(), group_id, group_key, rows, inner: names }),
+        }
+    }
+    Ok(())
 }
 
 fn no_condition(error: ConditionError) -> JobError {
     match error {
-        ConditionError::Pg(error) if error.fault() != Fault::Statement => error.into(),
+        ConditionError::Pg(error) if error.fault() != Fault::Statement || error.sqlstate() == Some("25006") => {
+            condition::has_to_read(error.into())
+        }
         error => JobError::Refused {
             fault: Fault::Statement,
             message: format!("`where` is no condition over what was archived: {error}; nothing was restored"),
@@ -193,9 +267,21 @@ impl Search<'_> {
         rule: &KnownRule,
         which: &str,
     ) -> Result<Vec<(i64, String, i64)>, ConditionError> {
-        if let Some((condition, over)) = &self.written {
+        let Some((condition, over)) = &self.written else { return self.look(conn, store, rule, which).await };
+        let look = async |conn: &mut PgConnection| {
             condition::check(condition, over, conn).await?;
-        }
+            self.look(conn, store, rule, which).await
+        };
+        condition::reading(conn, look).await
+    }
+
+    async fn look(
+        &self,
+        conn: &mut PgConnection,
+        store: &Store,
+        rule: &KnownRule,
+        which: &str,
+    ) -> Result<Vec<(i64, String, i64)>, ConditionError> {
         let statement = Statement::built(format!(
             "select g.group_id, g.group_key, g.row_count from {} g where g.rule_id = {} and {which} and {} \
              order by g.last_activity, g.group_key",
@@ -207,16 +293,22 @@ impl Search<'_> {
     }
 }
 
-/// Refuses a group that was never archived; one that was restored since is known.
+/// Refuses a group that was never archived, and is in none that was; one that was restored since is known.
 ///
 /// # Errors
 /// When there is one, or the catalogue cannot be read.
-pub async fn check_names(conn: &mut PgConnection, store: &Store, names: &[String]) -> Result<(), JobError> {
+pub async fn check_names(
+    conn: &mut PgConnection,
+    store: &Store,
+    names: &[String],
+    found: &[Wanted],
+) -> Result<(), JobError> {
     let statement = Statement::built(format!(
-        "select n from unnest($1::text[]) n where not exists (select 1 from {} g where g.group_key = n) limit 1",
+        "select n from unnest($1::text[]) n where not exists (select 1 from {} g where g.group_key = n)",
         store.table("group_state")
     ));
-    match sqlx::query_scalar::<_, String>(statement.to_sql()).bind(names).fetch_optional(conn).await? {
+    let unknown = sqlx::query_scalar::<_, String>(statement.to_sql()).bind(names).fetch_all(conn).await?;
+    match unknown.iter().find(|name| !found.iter().any(|wanted| wanted.inner.contains(name))) {
         None => Ok(()),
         Some(name) => Err(JobError::Refused {
             fault: Fault::Statement,

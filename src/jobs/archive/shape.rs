@@ -279,11 +279,19 @@ impl Shape {
     /// The archive's columns as the table declares them, for a comparison with the table's own rows.
     pub fn as_declared(&self, alias: &str) -> String {
         let cast = |column: &Column| {
-            let cast = if column.declared == column.shown { String::new() } else { format!("::{}", column.declared) };
+            let cast = if column.declared == column.shown { String::new() } else { cast_to(&column.declared) };
             format!("{alias}.{}{cast}", column.name)
         };
         self.columns.iter().map(cast).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// The cast that makes a value of a type from what the archive shows.
+///
+/// From text to `regclass` there is a function of its own, which knows neither numbers nor `-`.
+pub fn cast_to(declared: &str) -> String {
+    let by = if declared == "regclass" { "::bpchar" } else { "" };
+    format!("{by}::{declared}")
 }
 
 fn column(row: Row, role: Role) -> Column {

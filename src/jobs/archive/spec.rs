@@ -240,10 +240,9 @@ impl Archive {
     pub(crate) fn keeping(&self) -> (String, Limit<CalendarSpan>) {
         let what = match (&self.preset, self.root_table()) {
             (Some(name), _) => {
-                let read = || Some(Preset::read(name, &std::fs::read_to_string(name).ok()?));
-                let preset = Preset::embedded(name).or_else(read).and_then(Result::ok);
                 let scope = self.scope.as_deref();
-                // By the name that the preset has itself, as in the catalogue: a path may be spelled in many ways.
+                // By the names that the preset has itself, as in the catalogue.
+                let preset = self.read_preset();
                 let known =
                     preset.as_ref().and_then(|preset| Some((preset.name.as_str(), preset.scope(scope).ok()?.0)));
                 let (name, scope) = known.unwrap_or((name, scope.unwrap_or_default()));
@@ -255,6 +254,18 @@ impl Archive {
             }
         };
         (format!("{what}, in the schema {}", self.schema), self.archive_keep)
+    }
+
+    /// The name of the preset by which an application is archived, where one is: a path may be spelled in many ways.
+    pub(crate) fn application(&self) -> Option<String> {
+        let preset = self.read_preset().map(|preset| preset.name);
+        preset.or_else(|| self.preset.clone())
+    }
+
+    fn read_preset(&self) -> Option<Preset> {
+        let name = self.preset.as_deref()?;
+        let read = || Some(Preset::read(name, &std::fs::read_to_string(name).ok()?));
+        Preset::embedded(name).or_else(read)?.ok()
     }
 
     /// What contradicts itself, all of it, before any database is asked.

@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 use uuid::Uuid;
 
 use super::digest::Digest;
 use super::layout::{self, Place, fitting};
-use super::rule::Part;
+use super::rule::{Inner, Part};
 use super::shape::{Column, Shape};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
@@ -71,6 +72,9 @@ pub struct Definition {
     pub leaves: bool,
     /// The tables in the order in which they are restored: what is referred to first.
     pub tables: Vec<Qualified>,
+    /// What of a group has a name of its own, by which people may ask for it.
+    #[serde(default)]
+    pub inner: Vec<Inner>,
     /// Statements that take the marks off; they read `pg_temp.pgupkeep_restored (group_key text)`.
     pub unmarks: Vec<String>,
     /// A SELECT of the group keys whose restore somebody asks for in the application.
@@ -172,11 +176,18 @@ impl Store {
     pub async fn ensure_source(&self, conn: &mut PgConnection, shape: &Shape) -> Result<Place, JobError> {
         let mut known = self.sources(conn, Some(&shape.table)).await?;
         if let Some(source) = Source::find(&known, shape) {
-            return Ok(source.place.clone());
+            let place = source.place.clone();
+            if !self.missing_readers(conn, &shape.table).await?.is_empty() {
+                let Source { place, shape, .. } = known.remove(0);
+                execute(conn, &layout::show_anew(&place, &shape, &earlier(known))).await?;
+                // What is made anew is read by nobody yet.
+                self.set(conn, &shape.table, "readers = '{}'").await?;
+            }
+            return Ok(place);
         }
         if let Some(nth) = known.iter().position(|source| source.shape == *shape) {
             let place = known.remove(nth).place;
-            self.retire(conn, &shape.table).await?;
+            self.set(conn, &shape.table, "current = false").await?;
             let revive = format!("update {} set current = true where source_id = $1", self.table("source"));
             let revive = Statement::built(revive);
             let query = sqlx::query(revive.to_sql()).bind(place.source_id);
@@ -188,7 +199,7 @@ impl Store {
             Some(source) => source.place.view.clone(),
             None => self.free_view(conn, &shape.table).await?,
         };
-        self.retire(conn, &shape.table).await?;
+        self.set(conn, &shape.table, "current = false").await?;
         let names =
             |places: &[usize]| places.iter().map(|place| shape.columns[*place].name.0.clone()).collect::<Vec<_>>();
         let insert = Statement::built(format!(
@@ -214,11 +225,25 @@ impl Store {
         Ok(place)
     }
 
-    async fn retire(&self, conn: &mut PgConnection, table: &Qualified) -> Result<(), JobError> {
-        let retire =
-            format!("update {} set current = false where table_schema = $1 and table_name = $2", self.table("source"));
-        let retire = Statement::built(retire);
-        let query = sqlx::query(retire.to_sql()).bind(&table.schema.0).bind(&table.name.0);
+    /// The views and functions that people read a table's archived rows by, and that are gone.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn missing_readers(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Vec<String>, JobError> {
+        let mut known = self.sources(conn, Some(table)).await?;
+        if known.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Source { place, shape, .. } = known.remove(0);
+        let (views, functions) = layout::readers_of(&place, &shape, &earlier(known));
+        missing(conn, &views, &functions).await
+    }
+
+    /// Sets a column of all of a table's sources.
+    async fn set(&self, conn: &mut PgConnection, table: &Qualified, to: &str) -> Result<(), JobError> {
+        let set = format!("update {} set {to} where table_schema = $1 and table_name = $2", self.table("source"));
+        let set = Statement::built(set);
+        let query = sqlx::query(set.to_sql()).bind(&table.schema.0).bind(&table.name.0);
         within(CATALOGUE_LIMIT, query.execute(conn)).await?;
         Ok(())
     }
@@ -322,12 +347,19 @@ impl Store {
             "select rule_id, name, definition from {} order by name, rule_id",
             self.table("rule")
         ));
-        let query = sqlx::query_as::<_, (i64, String, sqlx::types::Json<Definition>)>(statement.to_sql());
+        let query = sqlx::query_as::<_, (i64, String, Value)>(statement.to_sql());
         let rows = within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?;
-        Ok(rows
-            .into_iter()
-            .map(|(rule_id, name, definition)| KnownRule { rule_id, name, definition: definition.0 })
-            .collect())
+        let read = |(rule_id, name, definition)| match serde_json::from_value(definition) {
+            Ok(definition) => Ok(KnownRule { rule_id, name, definition }),
+            Err(error) => Err(JobError::Refused {
+                fault: Fault::Corrupt,
+                message: format!(
+                    "the catalogue of the archive is damaged: the rule {name} does not say what a restore has to know ({error}); \
+                     nothing was touched (`pgupkeep archive verify`)"
+                ),
+            }),
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// Writes that a batch begins; gives back its number.
@@ -443,6 +475,21 @@ impl Store {
         within(CATALOGUE_LIMIT, sqlx::query(statement.to_sql()).bind(ids).bind(numbers).execute(conn)).await?;
         Ok(())
     }
+}
+
+/// Which of these relations and functions are not there.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(super) async fn missing(
+    conn: &mut PgConnection,
+    relations: &[String],
+    functions: &[String],
+) -> Result<Vec<String>, JobError> {
+    let statement = "select n from unnest($1::text[]) n where pg_catalog.to_regclass(n) is null \
+                     union all select n from unnest($2::text[]) n where pg_catalog.to_regprocedure(n) is null";
+    let query = sqlx::query_scalar(statement).bind(relations).bind(functions);
+    Ok(within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?)
 }
 
 fn earlier(sources: Vec<Source>) -> Vec<(Place, Shape)> {

@@ -1,4 +1,5 @@
-//! Verifying: every archived row is read again through the archive's own SQL and compared with its segment's digest.
+//! Verifying what is in the segments: every archived row is read again through the archive's own SQL and compared with its
+//! segment's digest. `consistency.rs` looks at the catalogue.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::digest::Digest;
-use super::layout::has_bounds;
+use super::layout::bounded;
 use super::store::{Source, Store};
 use super::wire::read_digests;
 use crate::config::Connection;
@@ -169,11 +170,8 @@ pub async fn connect_to_read(connection: &Connection) -> Result<PgConnection, Pg
 
 /// The segments with rows of which their own bounds would let a reader know nothing.
 async fn hidden(conn: &mut PgConnection, source: &Source, batch: i64, shown_of: &str) -> Result<Vec<String>, JobError> {
-    let Some(key) = source.shape.series.first().map(|nth| &source.shape.columns[*nth]).filter(|key| has_bounds(key))
-    else {
-        return Ok(Vec::new());
-    };
-    let key = &key.name;
+    let Some(nth) = bounded(&source.shape) else { return Ok(Vec::new()) };
+    let key = &source.shape.columns[nth].name;
     let statement = Statement::built(format!(
         "select a.pgupkeep_no, count(*) from {} a where a.pgupkeep_batch = {batch} and {shown_of} and a.{key} is not null \
          and not coalesce(a.pgupkeep_lo <= a.{key}::text and a.pgupkeep_hi >= a.{key}::text \
@@ -191,47 +189,6 @@ async fn hidden(conn: &mut PgConnection, source: &Source, batch: i64, shown_of: 
     }
 }
 
-/// The groups whose segments hold another number of rows than the catalogue says, since a segment that is gone leaves no
-/// digest; and those that it does not know.
-///
-/// # Errors
-/// When the server cannot be asked.
-pub async fn verify_groups(
-    conn: &mut PgConnection,
-    store: &Store,
-    sources: &[Source],
-    groups: Groups<'_>,
-) -> Result<Verified, JobError> {
-    let counts = sources.iter().map(|source| format!("select group_id, row_count from {}", source.place.segments()));
-    let counts = std::iter::once("select null::bigint as group_id, 0 as row_count".to_owned()).chain(counts);
-    let statement = Statement::built(format!(
-        "select s.group_id, g.group_key, g.row_count, coalesce(s.rows, 0)::bigint, u.rule_id is not null from {} g \
-         left join {} u on u.rule_id = g.rule_id full join \
-         (select group_id, sum(row_count) as rows from ({}) c where group_id is not null group by group_id) s \
-         on s.group_id = g.group_id where {} \
-         and (g.row_count is distinct from coalesce(s.rows, 0) or g.row_count > 0 and u.rule_id is null) order by coalesce(g.group_id, s.group_id)",
-        store.table("group_state"),
-        store.table("rule"),
-        counts.collect::<Vec<_>>().join(" union all "),
-        groups.condition("coalesce(g.group_id, s.group_id)")
-    ));
-    let found = sqlx::query_as::<_, (Option<i64>, Option<String>, Option<i64>, i64, bool)>(statement.to_sql());
-    let found = found.fetch_all(conn).await?;
-    let tell = |(number, group, rows, found, has_rule): (Option<i64>, Option<String>, Option<i64>, i64, bool)| match (
-        group, rows,
-    ) {
-        (Some(group), Some(rows)) if has_rule || rows != found => {
-            format!("the group {group} should have {rows} rows and its segments have {found}")
-        }
-        (Some(group), _) => format!("the catalogue knows no rule of the group {group}, which has {found} rows"),
-        _ => {
-            format!("the catalogue knows no group {}, of which segments hold {found} rows", number.unwrap_or_default())
-        }
-    };
-    let table = store.table("group_state").plain();
-    Ok(Verified { table, damaged: found.into_iter().map(tell).collect(), ..Verified::default() })
-}
-
 fn compare(batch: i64, kept: Vec<(i32, i32, Vec<u8>)>, found: &mut HashMap<i32, Digest>) -> Vec<String> {
     let mut damaged = Vec::new();
     for (no, rows, digest) in kept {
@@ -247,123 +204,4 @@ fn compare(batch: i64, kept: Vec<(i32, i32, Vec<u8>)>, found: &mut HashMap<i32, 
         }
     }
     damaged
-}
-
-/// One rule's rows in one table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
-pub struct Held {
-    /// The rule.
-    pub rule: String,
-    /// The condition that its rows had to fulfil, by the configuration.
-    pub condition: Option<String>,
-    /// Groups that have rows in the archive.
-    pub groups: i64,
-    /// Their rows, of all tables.
-    pub rows: i64,
-    /// When the least recent of them was last active.
-    pub oldest_activity: Option<String>,
-    /// When the most recent of them was last active.
-    pub newest_activity: Option<String>,
-    /// When rows were last archived.
-    pub archived_at: Option<String>,
-    /// Groups that are held: not archived again for now.
-    pub held: i64,
-}
-
-/// An instant as ISO 8601 in UTC.
-fn instant(sql: &str) -> String {
-    format!("to_char(({sql}) at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
-}
-
-/// What the archive holds, by rule.
-///
-/// # Errors
-/// When it cannot be read.
-pub async fn held(conn: &mut PgConnection, store: &Store) -> Result<Vec<Held>, JobError> {
-    let statement = Statement::built(format!(
-        "select u.name as rule, u.definition ->> 'condition' as condition, count(*) filter (where g.row_count > 0) as groups, \
-         coalesce(sum(g.row_count), 0)::bigint as rows, \
-         {} as oldest_activity, {} as newest_activity, {} as archived_at, \
-         count(*) filter (where g.hold_until > clock_timestamp()) as held \
-         from {} u join {} g on g.rule_id = u.rule_id group by 1, 2 order by 1, 2 nulls first",
-        instant("min(g.last_activity) filter (where g.row_count > 0)"),
-        instant("max(g.last_activity) filter (where g.row_count > 0)"),
-        instant("max(g.archived_at)"),
-        store.table("rule"),
-        store.table("group_state")
-    ));
-    Ok(sqlx::query_as(statement.to_sql()).fetch_all(conn).await?)
-}
-
-/// The bytes that a table takes in the archive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Stored {
-    /// The table, as `schema.table`.
-    pub table: String,
-    /// The view that shows its archived rows.
-    pub view: String,
-    /// Segments.
-    pub segments: i64,
-    /// Rows.
-    pub rows: i64,
-    /// Bytes of the segments with their indexes.
-    pub bytes: i64,
-}
-
-/// What the archive holds, by table.
-///
-/// # Errors
-/// When it cannot be read.
-pub async fn stored(conn: &mut PgConnection, sources: &[Source]) -> Result<Vec<Stored>, JobError> {
-    let mut all = Vec::new();
-    for source in sources {
-        let segments = source.place.segments();
-        let statement = Statement::built(format!(
-            "select count(*), coalesce(sum(row_count), 0)::bigint, pg_catalog.pg_total_relation_size('{}'::regclass) from {segments}",
-            segments.to_string().replace('\'', "''")
-        ));
-        let row = sqlx::query_as::<_, (i64, i64, i64)>(statement.to_sql()).fetch_one(&mut *conn).await?;
-        let (segments, rows, bytes) = row;
-        let (table, view) = (source.shape.table.plain(), source.place.shown().plain());
-        all.push(Stored { table, view, segments, rows, bytes });
-    }
-    Ok(all)
-}
-
-/// One group's rows in one table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct GroupRows {
-    /// The table, as `schema.table`.
-    pub table: String,
-    /// Segments.
-    pub segments: i64,
-    /// Rows.
-    pub rows: i64,
-    /// The batches that hold them.
-    pub batches: Vec<i64>,
-}
-
-/// What the archive holds of one group.
-///
-/// # Errors
-/// When it cannot be read.
-pub async fn group_rows(
-    conn: &mut PgConnection,
-    sources: &[Source],
-    group_id: i64,
-) -> Result<Vec<GroupRows>, JobError> {
-    let mut all = Vec::new();
-    for source in sources {
-        let statement = Statement::built(format!(
-            "select count(*), coalesce(sum(row_count), 0)::bigint, coalesce(array_agg(distinct batch), '{{}}') from {} where group_id = $1",
-            source.place.segments()
-        ));
-        let row =
-            sqlx::query_as::<_, (i64, i64, Vec<i64>)>(statement.to_sql()).bind(group_id).fetch_one(&mut *conn).await?;
-        let (segments, rows, batches) = row;
-        if segments > 0 {
-            all.push(GroupRows { table: source.shape.table.plain(), segments, rows, batches });
-        }
-    }
-    Ok(all)
 }

@@ -38,7 +38,7 @@ pub(super) async fn foretell(spec: &Reindex, steps: &[Step], cx: &mut Context) -
     });
     let Some(largest) = rebuilds.max_by_key(|rebuild| rebuild.bytes) else { return Ok(()) };
     if spec.disk.is_none() && spec.disk_size.is_none() {
-        cx.note("room on the disk is not looked at: say where to look by `disk`, or how large it is by `disk_size`");
+        cx.note("room on the disk is not looked at: say where to look by `disk`, or in a job of kind reindex how large it is by `disk_size`");
     } else if let Some((why, _)) = shortage(spec, largest.oid, largest.bytes, cx).await? {
         cx.note(format!("as the disk is now, {} would not be begun: {why}", largest.index.plain()));
     }

@@ -1,5 +1,6 @@
 -- read_archived_columns: a table's columns ($1: its oid) with their types, and what the types of domains are made of.
--- regclass and its like are numbers of the user's own objects, so they count as the user's own types.
+-- regclass and its like are numbers of the user's own objects, so they count as the user's own types; so does tsquery, since the
+-- server does not take back every value of it in binary form.
 with recursive made_of as (
     select a.attnum, a.atttypid as type_oid, a.atttypmod as modifier, t.typtype, t.typbasetype, t.typtypmod
       from pg_catalog.pg_attribute a
@@ -18,7 +19,7 @@ select a.attname::text as name,
        m.type_oid as base_oid,
        t.typtype::text as sort,
        t.typcategory::text as category,
-       t.typnamespace = 'pg_catalog'::regnamespace and t.typname !~ '^reg' as built_in,
+       t.typnamespace = 'pg_catalog'::regnamespace and t.typname !~ '^reg|^tsquery$' as built_in,
        coalesce(e.typnamespace = 'pg_catalog'::regnamespace and e.typname !~ '^reg' and e.typtype in ('b', 'r', 'm'), false)
            as element_built_in,
        t.typarray <> 0 as has_array,

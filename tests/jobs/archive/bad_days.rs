@@ -245,6 +245,26 @@ async fn what_the_catalogue_has_lost_or_says_wrongly_is_found() {
         ("update archive_store.batch_source set segments = segments - 1", "is not what the catalogue says of it"),
         ("update archive_store.batch_source set digest = sha224(digest)", "is not what the catalogue says of it"),
         ("update archive_store.segments_1 set batch = 7", "the catalogue knows no batch 7, of which there are"),
+        ("update archive_store.rule set definition = '{}'", "does not say what a restore has to know"),
+        (
+            "update archive_store.rule set definition = jsonb_set(definition, '{tables}', '[]')",
+            "does not know of public.t, of which its groups have rows",
+        ),
+        ("update archive_store.batch set rule_id = 55", "batch 1 and its groups in public.t are not of one rule"),
+        ("update archive_store.group_state set rule_id = 55 where group_id = 2", "are not of one rule"),
+        (
+            "update archive_store.batch_source set batch_id = 99",
+            "speaks of rows of batch 99 in segments_1, and knows no such",
+        ),
+        ("update archive_store.source set current = false", "has 0 present shapes of public.t in place of one"),
+        ("drop view archive.all_t", "all_t\" is gone; the next archival makes it anew"),
+        ("drop function archive_store.all_rows_1() cascade", "all_rows_1\"() is gone; the next archival makes it anew"),
+        (
+            "create or replace view archive.t as select id, at, v from archive_store.rows_1 limit 1",
+            "archive.t shows 1 rows, and there are 700",
+        ),
+        ("drop table archive_store.segments_1 cascade", "segments_1\" is gone"),
+        ("drop view archive_store.rows_1 cascade", "rows_1\" is gone"),
     ] {
         sqlx::raw_sql("begin").execute(&mut session).await.unwrap();
         sqlx::raw_sql(done).execute(&mut session).await.unwrap();
@@ -256,6 +276,53 @@ async fn what_the_catalogue_has_lost_or_says_wrongly_is_found() {
     let some = place.ask("select group_key from archive_store.group_state limit 1").await;
     place.run(&restore(json!({ "groups": [some] }))).await.succeeded();
     assert_eq!(damage(&mut session).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_catalogue_that_is_damaged_is_told_by_whoever_reads_it() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    place.run(&events(json!({}))).await.succeeded();
+    place.execute("update archive_store.rule set definition = definition - 'root'").await;
+    for spec in [restore_all(), events(json!({ "older_than": "250days" }))] {
+        let told = format!("{:?}", place.run(&spec).await.finish);
+        assert!(told.contains("the catalogue of the archive is damaged: the rule public.t"), "{told}");
+        assert_eq!(place.ask(LIVE).await, "200");
+    }
+}
+
+#[tokio::test]
+async fn pages_are_given_back_although_few_of_them_have_dead_rows() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    // All but the last two hundred, which are on one page of a hundred, are older than those.
+    let wide = "create table t (id int primary key, at timestamptz not null, v text) with (fillfactor = 10, autovacuum_enabled = off);
+        insert into t select i, now() - make_interval(days => case when i > 19800 then 650 else 800 end), repeat('x', 300)
+          from generate_series(1, 20000) i; analyze t";
+    let place = Workplace::new(&cluster, wide).await;
+    let old = |days: u32| {
+        archive(json!({ "table": "public.t", "age": "at", "older_than": format!("{days}days"), "vacuum": true }))
+    };
+    place.run(&old(700)).await.succeeded();
+    assert_eq!(place.ask("select count(*) from t").await, "200");
+    place.run(&old(600)).await.succeeded();
+    assert_eq!(place.ask("select pg_relation_size('t')").await, "0");
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_be_rebuilt_beside_the_application_stays_and_is_told() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let rooms = "create table t (id int primary key, at timestamptz not null, r int4range, exclude using gist (r with &&));
+        insert into t select i, now() - make_interval(days => 900), int4range(i, i + 1) from generate_series(1, 30000) i; analyze t";
+    let place = Workplace::new(&cluster, rooms).await;
+    assert_eq!(place.ask("select pg_relation_size('t_r_excl') > 1 << 20").await, "true");
+    let spec =
+        archive(json!({ "table": "public.t", "age": "at", "older_than": "90days", "vacuum": true, "reindex": true }));
+    let went = place.run(&spec).await;
+    went.succeeded();
+    assert_eq!(place.ask("select count(*) from archive.t").await, "30000");
 }
 
 #[tokio::test]

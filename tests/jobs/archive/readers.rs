@@ -4,8 +4,8 @@ use serde_json::json;
 use sqlx::Executor as _;
 
 use super::super::workplace::{QUIET, Workplace};
-use super::archive;
 use super::bad_days::{EVENTS, events};
+use super::{archive, damage};
 use crate::support::{Cluster, one_major};
 
 const SUITE: &str = "jobs::archive::readers";
@@ -81,6 +81,43 @@ async fn readers_of_earlier_shapes_of_closed_schemas_and_of_other_names_are_foll
     place.run(&spec()).await.succeeded();
     assert!(!may_read(&place, "other", rows).await);
     assert_eq!(place.plan(&spec()).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn views_that_somebody_drops_are_made_anew_with_their_readers() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    cluster.execute("postgres", "create role reader").await;
+    place.execute("grant select on t to reader").await;
+    place.run(&events(json!({}))).await.succeeded();
+    place.execute("alter table t add extra int").await;
+    place.execute("update t set at = now() - interval '900 days' where id between 700 and 800").await;
+    place.run(&events(json!({}))).await.succeeded();
+    let rows = place.ask("select md5(string_agg(t::text, ',' order by id)) from archive.all_t t").await;
+    for gone in [
+        "drop view archive.t",
+        "drop view archive.all_t",
+        "drop function archive_store.all_rows_2() cascade",
+        "drop view archive_store.rows_1 cascade",
+        "drop view archive_store.rows_2 cascade",
+        "drop schema archive cascade; create schema archive",
+    ] {
+        place.execute(gone).await;
+        let steps = place.plan(&events(json!({}))).await;
+        assert!(steps.len() == 1 && steps[0].starts_with("make room"), "{gone}: {steps:?}");
+        place.run(&events(json!({}))).await.succeeded();
+        assert_eq!(place.plan(&events(json!({}))).await, Vec::<String>::new(), "{gone}");
+        assert_eq!(
+            place.ask("select md5(string_agg(t::text, ',' order by id)) from archive.all_t t").await,
+            rows,
+            "{gone}"
+        );
+        assert_eq!(damage(&mut place.session().await).await, Vec::<String>::new(), "{gone}");
+        for view in ["archive.t", "archive.all_t", "archive_store.rows_1", "archive_store.rows_2"] {
+            assert!(may_read(&place, "reader", view).await, "{view} after {gone}");
+        }
+    }
 }
 
 #[tokio::test]

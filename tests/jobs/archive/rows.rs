@@ -48,8 +48,9 @@ pub async fn declared_columns(session: &mut PgConnection, table: &str) -> String
     .await
     .unwrap();
     let cast = |(name, of): (String, String)| {
-        // What `char(5)` holds is the same with any cast, and a cast to it is one; the others are exact.
-        format!("{}::{of}", Ident(name))
+        // What `char(5)` holds is the same with any cast, and a cast to it is one; the others are exact. From text to
+        // `regclass` there is one that takes no numbers.
+        if of == "regclass" { format!("{}::bpchar::{of}", Ident(name)) } else { format!("{}::{of}", Ident(name)) }
     };
     columns.into_iter().map(cast).collect::<Vec<_>>().join(", ")
 }

@@ -1,6 +1,7 @@
 //! What several scopes of MLflow have archived of the same run comes back together, and a hold of one is respected by all.
 
 use serde_json::json;
+use sqlx::Executor as _;
 
 use super::super::archive_rules::TIMES;
 use super::super::workplace::{QUIET, Workplace};
@@ -190,24 +191,109 @@ async fn a_run_that_comes_back_does_not_say_that_history_is_archived_which_has_g
     place.run(&restore(json!({ "groups": ["7"] }))).await.succeeded();
     assert_eq!(place.ask("select count(*) from public.runs where run_uuid in ('a', 'b')").await, "2");
     assert_eq!(place.ask(marked).await, "b");
-    // What another archive says, or another rule of this one, is theirs.
+    // What another rule says is its own.
     let preset = std::fs::read_to_string("presets/mlflow.yaml").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("own.yaml");
     std::fs::write(&own, preset.replacen("name: mlflow", "name: own", 1)).unwrap();
-    for with in [json!({ "preset": "mlflow", "schema": "other" }), json!({ "preset": own })] {
-        place.execute("select s.run('z', 'FINISHED', 200, 8)").await;
-        place.run(&archive(with.clone())).await.succeeded();
-        place.run(&scope("runs")).await.succeeded();
-        place.run(&restore(json!({ "groups": ["z"], "rule": "mlflow/runs", "hold": "off" }))).await.succeeded();
-        let marked = "select count(*) from public.tags where key = 'pgupkeep.archived' and run_uuid = 'z'";
-        assert_eq!(place.ask(marked).await, "1", "{with}");
-        let schema = with.get("schema").cloned().unwrap_or_else(|| "archive".into());
-        place.run(&restore(json!({ "groups": ["z"], "schema": schema, "hold": "off" }))).await.succeeded();
-        assert_eq!(place.ask(marked).await, "0", "{with}");
-        place.execute("delete from public.metrics where run_uuid = 'z'; delete from public.latest_metrics where run_uuid = 'z'").await;
-        place.execute("delete from public.params where run_uuid = 'z'; delete from public.tags where run_uuid = 'z'; delete from public.runs where run_uuid = 'z'").await;
+    place.execute("select s.run('z', 'FINISHED', 200, 8)").await;
+    place.run(&archive(json!({ "preset": own }))).await.succeeded();
+    place.run(&scope("runs")).await.succeeded();
+    place.run(&restore(json!({ "groups": ["z"], "rule": "mlflow/runs", "hold": "off" }))).await.succeeded();
+    let marked = "select count(*) from public.tags where key = 'pgupkeep.archived' and run_uuid = 'z'";
+    assert_eq!(place.ask(marked).await, "1");
+    place.run(&restore(json!({ "groups": ["z"], "hold": "off" }))).await.succeeded();
+    assert_eq!(place.ask(marked).await, "0");
+}
+
+#[tokio::test]
+async fn an_application_has_one_archive_in_a_database() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    place.execute("select s.run('x', 'FINISHED', 200), s.run('y', 'FINISHED', 300)").await;
+    place.execute("create table public.own (id int primary key, at timestamptz); insert into public.own values (1, '2001-01-01')").await;
+    // A table's own archive has no marks.
+    let own = json!({ "table": "public.own", "age": "at", "older_than": "90days", "schema": "owns" });
+    place.run(&archive(own)).await.succeeded();
+    place.run(&scope("metric_history")).await.succeeded();
+    let elsewhere = |scope: &str| archive(json!({ "preset": "mlflow", "scope": scope, "schema": "other" }));
+    for scope in ["metric_history", "runs", "traces"] {
+        let told = format!("{:?}", place.run(&elsewhere(scope)).await.finish);
+        assert!(told.contains("the schema archive already has an archive of this application"), "{scope}: {told}");
     }
+    assert_eq!(archived_rows(&place).await, "20");
+    assert_eq!(place.ask("select count(*) from pg_namespace where nspname like 'other%'").await, "0");
+    // Once it is empty, another may be begun.
+    place.run(&restore(json!({ "where": "true", "hold": "off" }))).await.succeeded();
+    place.run(&elsewhere("metric_history")).await.succeeded();
+    assert_eq!(place.ask("select count(*) from other.metrics").await, "20");
+}
+
+#[tokio::test]
+async fn a_run_comes_back_by_its_id_with_the_experiment_that_it_was_archived_in() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    for mlflow in mlflows(SUITE) {
+        let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+        place
+            .execute("select s.run('x', 'FINISHED', 200), s.run('y', 'FINISHED', 300), s.run('z', 'FINISHED', 300, 2)")
+            .await;
+        place.run(&scope("metric_history")).await.succeeded();
+        place.execute("insert into public.metrics (key, value, timestamp, run_uuid, step, is_nan) values ('late', 1, 0, 'x', 0, false)").await;
+        place.run(&scope("experiments")).await.succeeded();
+        assert_eq!(place.ask("select count(*) from public.runs").await, "0");
+        let around = place.ask("select row_count from archive_store.group_state where group_key = '1'").await;
+        for asked in [json!({ "groups": ["x"] }), json!({ "where": "r.run_uuid = 'x'" })] {
+            assert_eq!(
+                place.plan(&restore(asked)).await,
+                [
+                    format!("restore 1 of mlflow/experiments, which x is in [{around} rows]"),
+                    "restore x of mlflow/metric_history [10 rows]".to_owned()
+                ]
+            );
+        }
+        let both = place.plan(&restore(json!({ "groups": ["x", "y"] }))).await;
+        assert_eq!(both[0], format!("restore 1 of mlflow/experiments, which 2 of them are in [{around} rows]"));
+        place.run(&restore(json!({ "groups": ["x"] }))).await.succeeded();
+        let points = "select string_agg(run_uuid || key, ',' order by run_uuid, key) from (select distinct run_uuid, key from public.metrics) m";
+        assert_eq!(place.ask(points).await, "xa,xb,xlate");
+        assert_eq!(place.ask("select string_agg(run_uuid, ',' order by run_uuid) from public.runs").await, "x,y");
+        assert_eq!(place.plan(&restore(json!({ "groups": ["x"] }))).await, Vec::<String>::new());
+        // One by its id alone, and what nobody knows.
+        assert_eq!(place.plan(&restore(json!({ "groups": ["z"], "rule": "mlflow/metric_history" }))).await.len(), 1);
+        let told = format!("{:?}", place.run(&restore(json!({ "groups": ["z", "nobody"] }))).await.finish);
+        assert!(told.contains("the archive knows no group \\\"nobody\\\""), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_in_an_archived_experiment_is_read_by_an_index() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    place.execute("select s.run(md5(i::text), 'FINISHED', 200) from generate_series(1, 20) i").await;
+    place.execute("insert into public.metrics select 'long', s / 7.0, s, md5(i::text), s, false from generate_series(1, 20) i, generate_series(1, 9000) s").await;
+    let before = place
+        .ask("select md5(string_agg(m::text, ',' order by m::text)) from public.metrics m where run_uuid = md5('7')")
+        .await;
+    place.run(&scope("experiments")).await.succeeded();
+    assert_eq!(
+        place.ask("select md5(string_agg(m::text, ',' order by m::text)) from archive.metrics_of(md5('7')) m").await,
+        before
+    );
+    assert_eq!(place.ask("select count(*) from archive.metrics_of(md5('7'), 'long')").await, "9000");
+    assert_eq!(place.ask("select count(*) from archive.latest_metrics_of(md5('7'))").await, "2");
+    let mut session = place.session().await;
+    session.execute("set enable_seqscan = off").await.unwrap();
+    let plan = sqlx::query_scalar::<_, String>("explain select * from archive.metrics_of(md5('7'), 'long')");
+    let plan = plan.fetch_all(&mut session).await.unwrap().join(
+        "
+",
+    );
+    assert!(plan.contains("_lo") && plan.contains("Index") && !plan.contains("Seq Scan"), "{plan}");
 }
 
 #[tokio::test]

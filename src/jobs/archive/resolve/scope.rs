@@ -8,8 +8,9 @@ use sqlx::postgres::types::Oid;
 use super::super::catalogue::{FACTS_LIMIT, TableFacts, find_schemas, find_tables, read_foreign_keys, read_tables};
 use super::super::graph::{ForeignKey, out_of_order, uncovered};
 use super::super::preset::{Expansion, Fence, PartModel, Preset, PresetError, ReasonModel, Scope, Unless};
-use super::super::rule::{HELD, HeldWith, Part, Reason, Root, Rule, Use};
+use super::super::rule::{HELD, HeldWith, Inner, Part, Reason, Root, Rule, Use};
 use super::super::spec::{Archive, RegisteredModels};
+use super::super::store::Store;
 use super::checks::{check_ordinary, check_rights, warn_of, warn_of_publications, warn_of_scan};
 use super::{Moment, instant, lock, refused, using};
 use crate::fault::Fault;
@@ -47,6 +48,7 @@ pub(super) async fn resolve(spec: &Archive, moment: &Moment, conn: &mut PgConnec
     let keys = read_foreign_keys(conn).await?;
     let ground = Ground { spec, preset: &preset, scope, moment, schema, tables, keys };
     ground.check()?;
+    ground.check_other_archives(conn).await?;
     ground.check_refusals(conn).await?;
     let mut rule = ground.rule(name)?;
     rule.schema_version = ground.schema_version(conn).await?;
@@ -188,6 +190,32 @@ impl Ground<'_> {
         }
     }
 
+    /// Refuses a second archive of the application in the database: a mark tells of one.
+    async fn check_other_archives(&self, conn: &mut PgConnection) -> Result<(), JobError> {
+        let archives = sqlx::query_scalar::<_, String>(include_str!("../../sql/find_archives.sql"));
+        let archives = within(FACTS_LIMIT, archives.fetch_all(&mut *conn)).await?;
+        for schema in archives.into_iter().filter(|schema| *schema != self.spec.schema) {
+            let store = Store::new(&schema);
+            let roots: Vec<_> = self.tables.values().map(|facts| sqlx::types::Json(&facts.name)).collect();
+            // By a preset, whatever it calls itself; a job's own table has no marks.
+            let statement = Statement::built(format!(
+                "select u.name from {} u where strpos(u.name, '/') > 0 and u.definition -> 'root' = any($1) \
+                 and exists (select from {} g where g.rule_id = u.rule_id and g.row_count > 0) order by 1 limit 1",
+                store.table("rule"),
+                store.table("group_state")
+            ));
+            let query = sqlx::query_scalar::<_, String>(statement.to_sql()).bind(roots);
+            if let Some(rule) = within(FACTS_LIMIT, query.fetch_optional(&mut *conn)).await? {
+                return Err(refused(format!(
+                    "the schema {schema} already has an archive of this application (rows of {rule}), and what is marked as \
+                     archived tells of one archive: give the job `schema: {schema}`, or restore what is there first \
+                     (`pgupkeep archive restore --schema {schema} --where true --hold off`)"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     async fn check_refusals(&self, conn: &mut PgConnection) -> Result<(), JobError> {
         for refusal in self.scope.refuses.iter().filter(|refusal| refusal.only_with.iter().all(|place| self.has(place)))
         {
@@ -258,6 +286,7 @@ impl Ground<'_> {
             locks,
             parts,
             marks,
+            inner: self.inner()?,
             unmarks: self.scope.unmarks.iter().map(|sql| self.expand(sql)).collect::<Result<_, _>>()?,
             wanted: self.scope.wanted.as_deref().map(|sql| self.expand(sql)).transpose()?,
             schema_version: None,
@@ -304,6 +333,20 @@ impl Ground<'_> {
             chunks: model.chunks,
             leaves: model.leaves,
         })
+    }
+
+    /// What moves here and is the root of other scopes.
+    fn inner(&self) -> Result<Vec<Inner>, JobError> {
+        let mut all: Vec<Inner> = Vec::new();
+        let others = self.preset.scopes.values().filter(|other| other.root.table != self.scope.root.table);
+        for root in others.map(|other| &other.root) {
+            let Some((_, facts)) = self.parts().find(|(part, _)| part.table == root.table) else { continue };
+            let inner = Inner { table: facts.name.clone(), name: self.expand(&root.group)? };
+            if !all.contains(&inner) {
+                all.push(inner);
+            }
+        }
+        Ok(all)
     }
 
     fn held_with(&self) -> Result<Vec<HeldWith>, JobError> {

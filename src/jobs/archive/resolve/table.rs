@@ -57,6 +57,7 @@ pub(super) async fn resolve(
         locks,
         parts,
         marks: Vec::new(),
+        inner: Vec::new(),
         unmarks: Vec::new(),
         wanted: None,
         schema_version: None,
@@ -160,7 +161,14 @@ fn root_of(
     let reasons: Vec<Reason> = outside
         .iter()
         .map(|outside| Reason {
-            because: format!("rows of {} that do not move refer to them", outside.key.child_table.plain()),
+            because: if outside.key.on_delete.outlives() {
+                format!(
+                    "rows of {} refer to them, which are to outlive them by their key",
+                    outside.key.child_table.plain()
+                )
+            } else {
+                format!("rows of {} that do not move refer to them", outside.key.child_table.plain())
+            },
             when: refers_from_outside(outside),
         })
         .collect();
