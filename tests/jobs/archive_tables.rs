@@ -44,7 +44,8 @@ async fn a_tree_of_three_levels_with_hostile_names_is_found_on_every_major() {
         assert_eq!(names, ["r", "child.", r#"ro"ot '1'; --"#]);
         check_statements(&rule, &mut conn).await;
         // Roots 10 to 20 are old; what looks on at a child of the root 15 keeps it.
-        let because = "rows of s\".; drop.looks on that do not move refer to them";
+        let because =
+            "rows of s\".; drop.looks on that do not move, since their key lets them live on alone, refer to them";
         assert_eq!(reasons(&found).get(because), Some(&1), "{found:?}");
         assert!(!found.pages.is_empty());
         let count = format!("select count(*) from {} r where {}", rule.root.table, rule.root.eligible);

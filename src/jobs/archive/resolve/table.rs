@@ -161,14 +161,11 @@ fn root_of(
     let reasons: Vec<Reason> = outside
         .iter()
         .map(|outside| Reason {
-            because: if outside.key.on_delete.outlives() {
-                format!(
-                    "rows of {} refer to them, which are to outlive them by their key",
-                    outside.key.child_table.plain()
-                )
-            } else {
-                format!("rows of {} that do not move refer to them", outside.key.child_table.plain())
-            },
+            because: format!(
+                "rows of {} that do not move{} refer to them",
+                outside.key.child_table.plain(),
+                if outside.key.on_delete.outlives() { ", since their key lets them live on alone," } else { "" }
+            ),
             when: refers_from_outside(outside),
         })
         .collect();
