@@ -51,6 +51,8 @@ pub struct ArchiveTable {
     pub table: String,
     /// The view that shows its archived rows.
     pub view: String,
+    /// The table of its segments; each shape that the table has had has its own.
+    pub store: String,
     /// Segments.
     pub segments: i64,
     /// Rows.
@@ -61,8 +63,8 @@ pub struct ArchiveTable {
 
 impl From<Stored> for ArchiveTable {
     fn from(stored: Stored) -> Self {
-        let Stored { table, view, segments, rows, bytes } = stored;
-        Self { table, view, segments, rows, bytes }
+        let Stored { table, view, store, segments, rows, bytes } = stored;
+        Self { table, view, store, segments, rows, bytes }
     }
 }
 
@@ -142,12 +144,13 @@ impl ArchiveList {
         }
         output::say_table(&rules);
         output::say("");
-        let mut tables = output::table(&["TABLE", "VIEW", "SEGMENTS", "ROWS", "SIZE"]);
+        let mut tables = output::table(&["TABLE", "VIEW", "STORED IN", "SEGMENTS", "ROWS", "SIZE"]);
         for table in &self.tables {
             let size = output::bytes(table.bytes);
             tables.add_row([
                 table.table.clone(),
                 table.view.clone(),
+                table.store.clone(),
                 table.segments.to_string(),
                 table.rows.to_string(),
                 size,

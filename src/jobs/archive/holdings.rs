@@ -60,6 +60,8 @@ pub struct Stored {
     pub table: String,
     /// The view that shows its archived rows.
     pub view: String,
+    /// The table of its segments; each shape that the table has had has its own.
+    pub store: String,
     /// Segments.
     pub segments: i64,
     /// Rows.
@@ -81,9 +83,9 @@ pub async fn stored(conn: &mut PgConnection, sources: &[Source]) -> Result<Vec<S
             segments.to_string().replace('\'', "''")
         ));
         let row = sqlx::query_as::<_, (i64, i64, i64)>(statement.to_sql()).fetch_one(&mut *conn).await?;
-        let (segments, rows, bytes) = row;
+        let (count, rows, bytes) = row;
         let (table, view) = (source.shape.table.plain(), source.place.shown().plain());
-        all.push(Stored { table, view, segments, rows, bytes });
+        all.push(Stored { table, view, store: segments.plain(), segments: count, rows, bytes });
     }
     Ok(all)
 }

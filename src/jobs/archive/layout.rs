@@ -360,11 +360,15 @@ pub fn show_anew(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<
     statements
 }
 
-/// The types of the arguments by which shapes' rows are asked for, each with the columns that they are for; the oldest first:
-/// what a function of these types means does not change when another rule comes.
+/// The types of the arguments by which shapes' rows are asked for, each with the columns that they are for.
+///
+/// Those of groups come before those of bounds, and else the oldest first: what a function of these types means does not change
+/// when another rule comes.
 fn signatures<'s>(shapes: &[&'s Shape]) -> Vec<(String, Vec<&'s Column>)> {
     let mut all: Vec<(String, Vec<&Column>)> = Vec::new();
-    for arguments in shapes.iter().rev().flat_map(|shape| keys(shape)) {
+    let (of_groups, others): (Vec<&Shape>, Vec<&Shape>) =
+        shapes.iter().rev().copied().partition(|shape| places(shape, Role::Group).next().is_some());
+    for arguments in of_groups.into_iter().chain(others).flat_map(keys) {
         let types = arguments.iter().map(|column| column.stored.clone()).collect::<Vec<_>>().join(", ");
         if !all.iter().any(|(made, _)| *made == types) {
             all.push((types, arguments));

@@ -297,6 +297,30 @@ async fn a_run_in_an_archived_experiment_is_read_by_an_index() {
 }
 
 #[tokio::test]
+async fn a_run_is_read_by_its_id_whichever_rule_came_first() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    // A scope that keeps bounds of another column of the same type than the others have groups by.
+    let preset = std::fs::read_to_string("presets/mlflow.yaml").unwrap();
+    let preset =
+        preset.replacen("name: mlflow", "name: own", 1).replacen("series: [run_uuid, key]", "series: [key]", 1);
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own.yaml");
+    std::fs::write(&own, preset).unwrap();
+    place.execute("select s.run('e', 'FINISHED', 300, 1)").await;
+    place.run(&archive(json!({ "preset": own, "scope": "experiments" }))).await.succeeded();
+    assert_eq!(place.ask("select count(*) from archive.metrics_of('a')").await, "5");
+    place.execute("select s.run('h', 'FINISHED', 300, 2)").await;
+    place.run(&scope("metric_history")).await.succeeded();
+    for run in ["e", "h"] {
+        assert_eq!(place.ask(&format!("select count(*) from archive.metrics_of('{run}')")).await, "10", "{run}");
+        assert_eq!(place.ask(&format!("select count(*) from archive.metrics_of('{run}', 'a')")).await, "5", "{run}");
+    }
+}
+
+#[tokio::test]
 async fn scopes_that_take_turns_keep_one_place_each_and_the_functions_of_all() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;
