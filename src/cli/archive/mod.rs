@@ -96,7 +96,10 @@ impl Place {
         let conn = verify::connect_to_read(&connection).await;
         let mut conn = conn.map_err(|error| prepared.refuse_target(&target.name, &error))?;
         match store.exists(&mut conn).await {
-            Ok(true) => Ok(Reached { prepared, store, connection, conn }),
+            Ok(true) => match store.check_readable(&mut conn).await {
+                Ok(()) => Ok(Reached { prepared, store, connection, conn }),
+                Err(error) => Err(refuse(&prepared, &error)),
+            },
             Ok(false) => {
                 prepared.complain(&format!(
                     "there is no archive in the schema {} of {}; a job of `kind: archive` makes it",
@@ -187,8 +190,8 @@ async fn verify_all(path: &Path, place: &Place) -> Result<Exit, Exit> {
     let Reached { prepared, store, connection, mut conn } = place.reach(path).await?;
     let answer = async {
         let mut all = Vec::new();
-        let mut sources = store.sources(&mut conn, None).await?;
-        let gone = consistency::take_gone(&mut conn, &mut sources).await?;
+        let sources = store.sources(&mut conn, None).await?;
+        let (gone, sources) = consistency::find_gone(&mut conn, sources).await?;
         all.extend(gone.into_iter().map(ArchiveDamage::from));
         for source in &sources {
             let verified = verify::verify(&mut conn, Some(&connection), source, Groups::All).await?;

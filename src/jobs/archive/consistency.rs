@@ -3,30 +3,32 @@
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::store::{Definition, Source, Store, missing};
+use super::store::{Definition, Source, Store, exists};
 use super::verify::{Groups, Verified};
+use crate::fault::Fault;
 use crate::jobs::context::JobError;
+use crate::pg::PgError;
 use crate::pg::statement::Statement;
 
-/// Takes out of the list the tables whose segments are gone, or the view that takes them apart.
+/// The tables whose segments are gone, and those whose are not.
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub async fn take_gone(conn: &mut PgConnection, sources: &mut Vec<Source>) -> Result<Vec<Verified>, JobError> {
+pub async fn find_gone(
+    conn: &mut PgConnection,
+    sources: Vec<Source>,
+) -> Result<(Vec<Verified>, Vec<Source>), JobError> {
     let (mut gone, mut there) = (Vec::new(), Vec::new());
-    for source in sources.drain(..) {
-        let names = [source.place.segments(), source.place.rows()];
-        let missing = missing(conn, &names.map(|name| name.to_string()), &[]).await?;
-        if missing.is_empty() {
+    for source in sources {
+        if exists(conn, &source.place.segments()).await? {
             there.push(source);
             continue;
         }
         let (table, source_id) = (source.shape.table.plain(), source.place.source_id);
-        let damaged = missing.into_iter().map(|name| format!("{name} is gone")).collect();
+        let damaged = vec![format!("{} is gone, and the rows in it", source.place.segments().plain())];
         gone.push(Verified { table, source_id, damaged, ..Verified::default() });
     }
-    *sources = there;
-    Ok(gone)
+    Ok((gone, there))
 }
 
 /// The groups whose segments hold another number of rows than the catalogue says, since a segment that is gone leaves no
@@ -164,9 +166,17 @@ async fn verify_readers(conn: &mut PgConnection, store: &Store, sources: &[Sourc
             .join(" + ");
         // In one statement, so that nothing comes or goes between the two.
         let statement = Statement::built(format!("select (select count(*) from {shown}), {kept}"));
-        let (seen, kept) = sqlx::query_as::<_, (i64, i64)>(statement.to_sql()).fetch_one(&mut *conn).await?;
+        let counted = sqlx::query_as::<_, (i64, i64)>(statement.to_sql()).fetch_one(&mut *conn).await;
+        let shown = shown.plain();
+        let (seen, kept) = match counted.map_err(PgError::from) {
+            Ok(counted) => counted,
+            Err(error) if error.fault() == Fault::Unreachable => return Err(error.into()),
+            Err(error) => {
+                damaged.push(format!("{shown} cannot be read: {error}"));
+                continue;
+            }
+        };
         if seen != kept {
-            let shown = shown.plain();
             damaged.push(format!(
                 "{shown} shows {seen} rows, and there are {kept}; the next archival makes it anew once it is dropped"
             ));

@@ -56,7 +56,7 @@ pub(super) async fn plan(
     conn: &mut PgConnection,
     store: &Store,
     of: Of<'_>,
-    keep: CalendarSpan,
+    (keep, repository): (CalendarSpan, Option<&str>),
     begun_ago: Duration,
 ) -> Result<Vec<ExpireStep>, JobError> {
     let begun =
@@ -77,6 +77,7 @@ pub(super) async fn plan(
         condition: of.condition.map(str::to_owned),
         groups: groups.iter().map(|(id, ..)| *id).collect(),
         rows: groups.iter().map(|(_, rows, _)| rows).sum(),
+        repository: repository.map(str::to_owned),
         before: groups.first().map(|(.., before)| before.clone()).unwrap_or_default(),
         keep,
         begun,

@@ -208,13 +208,7 @@ pub fn create(place: &Place, shape: &Shape, lz4: bool) -> Vec<String> {
     } else if let Some(nth) = bounded(shape) {
         statements.push(format!("create index on {segments} (c{}_lo, c{}_hi)", nth + 1, nth + 1));
     }
-    statements.push(create_rows(&segments, &rows, shape));
-    statements.push(format!(
-        "comment on view {rows} is {}",
-        literal(format!(
-            "The segments of {segments}, taken apart; columns that begin with pgupkeep_ are the archive's."
-        ))
-    ));
+    statements.extend(rows_view(&segments, &rows, shape).make);
     statements
 }
 
@@ -254,7 +248,7 @@ fn create_segments(segments: &Qualified, shape: &Shape, lz4: bool) -> String {
     )
 }
 
-fn create_rows(segments: &Qualified, rows: &Qualified, shape: &Shape) -> String {
+fn rows_view(segments: &Qualified, rows: &Qualified, shape: &Shape) -> Reader {
     let mut outer = vec![
         "u.batch as pgupkeep_batch".to_owned(),
         "u.no as pgupkeep_no".to_owned(),
@@ -286,28 +280,64 @@ fn create_rows(segments: &Qualified, rows: &Qualified, shape: &Shape) -> String 
     if arrays.is_empty() {
         arrays.push("null as nothing".to_owned());
     }
-    format!(
-        "create or replace view {rows} as\nselect {}\n  from (select {}\n          from {segments} s\n         cross join lateral (select {}\n offset 0) d\n         \
+    let body = format!(
+        "\nselect {}\n  from (select {}\n          from {segments} s\n         cross join lateral (select {}\n offset 0) d\n         \
          cross join lateral (select {}) e) u",
         outer.join(",\n       "),
         inner.join(",\n               "),
         arrays.join(",\n                    "),
         series.join(",\n                    "),
-    )
+    );
+    let about =
+        format!("The segments of {segments}, taken apart; columns that begin with pgupkeep_ are the archive's.");
+    Reader::view(rows, &body, &about)
 }
 
-/// The statements that make, or make anew, the views and functions for people.
+/// A view or a function that people read by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    /// It, as SQL names it: a function with the types of its arguments.
+    pub name: String,
+    /// Whether it is a function.
+    pub is_function: bool,
+    /// The statements that make it, or make it anew.
+    make: Vec<String>,
+}
+
+impl Reader {
+    fn view(name: &Qualified, body: &str, about: &str) -> Self {
+        let make = vec![
+            format!("create or replace view {name} as {body}"),
+            format!("comment on view {name} is {}", literal(about)),
+        ];
+        Self { name: name.to_string(), is_function: false, make }
+    }
+
+    /// A function that stays where its columns do, so that what others have built on it stays, too.
+    fn function(name: String, columns: &[(Ident, String)], body: &str, about: &str) -> Self {
+        let typed = columns.iter().map(|(name, of)| format!("{name} {of}")).collect::<Vec<_>>().join(", ");
+        let create = literal(format!(
+            "create or replace function {name} returns table ({typed}) language sql stable as {}",
+            literal(body)
+        ));
+        let anew = format!(
+            "begin execute {create}; exception when invalid_function_definition then execute {}; execute {create}; end",
+            literal(format!("drop function {name}"))
+        );
+        let make = vec![format!("do {}", literal(anew)), format!("comment on function {name} is {}", literal(about))];
+        Self { name, is_function: true, make }
+    }
+}
+
+/// What people read a table's archived rows by, in the order in which it is made.
 ///
-/// `older` are the places of the same table in earlier shapes, whose rows are shown with the columns of now. Views that only
-/// gain columns are replaced, so that what others have built on them stays.
-pub fn show(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<String> {
-    let (shown, all, all_rows) = (place.shown(), place.all(), place.all_rows());
-    let earlier: Vec<&Shape> = older.iter().map(|(_, shape)| shape).collect();
-    let columns = view_columns(&[&[shape], earlier.as_slice()].concat());
-    let names = columns.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(", ");
-    let mut parts = vec![part(place, shape, &columns)];
-    parts.extend(older.iter().map(|(place, old)| part(place, old, &columns)));
-    let table = &shape.table;
+/// `older` are the places of the same table in earlier shapes, whose rows are shown with the columns of now.
+pub fn readers(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<Reader> {
+    let (shown, all, table) = (place.shown(), place.all(), &shape.table);
+    let shapes: Vec<&Shape> = [shape].into_iter().chain(older.iter().map(|(_, shape)| shape)).collect();
+    let places = [place].into_iter().chain(older.iter().map(|(place, _)| place));
+    let columns = view_columns(&shapes);
+    let parts: Vec<String> = places.clone().zip(&shapes).map(|(place, shape)| part(place, shape, &columns)).collect();
     // The table may have taken longer values since.
     let is_live = |name: &Ident| shape.columns.iter().any(|column| column.name == *name);
     let live = columns.iter().map(|(name, of)| {
@@ -315,88 +345,65 @@ pub fn show(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<Strin
         format!("{value}::{}", without_limit(of))
     });
     let live = live.collect::<Vec<_>>().join(", ");
-    let typed = columns.iter().map(|(name, of)| format!("{name} {of}")).collect::<Vec<_>>().join(", ");
-    let body = literal(format!("select {live} from {table} t union all select {names} from {shown}"));
-    let archived_only = literal(format!("The archived rows of {table}, and only those."));
-    let both = literal(format!("The archived rows of {table} and those that are still in it."));
-    let before = view_columns(&earlier);
+    let names = columns.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(", ");
+    let all_rows = format!("{}()", place.all_rows());
+    let body = format!("select {live} from {table} t union all select {names} from {shown}");
+    let both = format!("The archived rows of {table} and those that are still in it.");
+    let mut readers: Vec<Reader> =
+        places.zip(&shapes).map(|(place, shape)| rows_view(&place.segments(), &place.rows(), shape)).collect();
+    let archived_only = format!("The archived rows of {table}, and only those.");
+    readers.push(Reader::view(&shown, &parts.join("\nunion all "), &archived_only));
+    readers.push(Reader::function(all_rows.clone(), &columns, &body, &both));
+    readers.push(Reader::view(&all, &format!("select * from {all_rows}"), &both));
+    // Several rules may have archived rows of the table in groups of their own; each function reads what all of them hold.
+    readers.extend(signatures(&shapes).into_iter().map(|(types, arguments)| {
+        let each = shapes.iter().zip(&parts).map(|(shape, part)| {
+            let (from, condition) = found_by(shape, part, &arguments, &columns);
+            format!("{from} where {condition}")
+        });
+        let about = format!("The archived rows of {table} with the given {}.", named(&arguments));
+        let body = each.collect::<Vec<_>>().join("\nunion all ");
+        Reader::function(format!("{}({types})", place.of()), &columns, &body, &about)
+    }));
+    readers
+}
+
+/// The statements that make the readers of a table anew after its shape has changed. Views that only gain columns are replaced,
+/// so that what others have built on them stays.
+pub fn show(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<String> {
+    let earlier: Vec<&Shape> = older.iter().map(|(_, shape)| shape).collect();
+    let columns = view_columns(&[&[shape], earlier.as_slice()].concat());
     let mut statements = Vec::new();
-    if !columns.starts_with(&before) {
-        statements.push(format!("drop view if exists {all}"));
-        statements.push(format!("drop view if exists {shown}"));
+    if !columns.starts_with(&view_columns(&earlier)) {
+        statements.push(format!("drop view if exists {}", place.all()));
+        statements.push(format!("drop view if exists {}", place.shown()));
     }
-    statements.extend([
-        format!("create or replace view {shown} as {}", parts.join("\nunion all ")),
-        format!("comment on view {shown} is {archived_only}"),
-        format!("create function {all_rows}() returns table ({typed}) language sql stable as {body}"),
-        format!("create or replace view {all} as select * from {all_rows}()"),
-        format!("comment on view {all} is {both}"),
-    ]);
+    statements.extend(readers(place, shape, older).into_iter().flat_map(|reader| reader.make));
     statements.extend(older.iter().map(|(place, _)| format!("drop function if exists {}()", place.all_rows())));
-    let shapes: Vec<&Shape> = [shape].into_iter().chain(earlier).collect();
-    statements.extend(readers(&place.of(), &shapes, &columns, &parts));
     statements
 }
 
-/// The views and the functions that people read by, as SQL names them.
-pub fn readers_of(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> (Vec<String>, Vec<String>) {
-    let rows = [place].into_iter().chain(older.iter().map(|(place, _)| place)).map(|place| place.rows().to_string());
-    let views = rows.chain([place.shown().to_string(), place.all().to_string()]).collect();
-    let shapes: Vec<&Shape> = [shape].into_iter().chain(older.iter().map(|(_, shape)| shape)).collect();
-    let of = signatures(&shapes).into_iter().map(|(types, _)| format!("{}({types})", place.of()));
-    (views, [format!("{}()", place.all_rows())].into_iter().chain(of).collect())
-}
-
-/// The statements that make them anew, where some are gone.
-pub fn show_anew(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<String> {
-    let mut statements = vec![
-        format!("drop view if exists {}", place.all()),
-        format!("drop view if exists {}", place.shown()),
-        format!("drop function if exists {}()", place.all_rows()),
-        create_rows(&place.segments(), &place.rows(), shape),
-    ];
-    statements.extend(older.iter().map(|(place, shape)| create_rows(&place.segments(), &place.rows(), shape)));
-    statements.extend(show(place, shape, older));
-    statements
+/// The statements that make those that are gone.
+pub fn show_missing(place: &Place, shape: &Shape, older: &[(Place, Shape)], missing: &[String]) -> Vec<String> {
+    let all = readers(place, shape, older).into_iter();
+    all.filter(|reader| missing.contains(&reader.name)).flat_map(|reader| reader.make).collect()
 }
 
 /// The types of the arguments by which shapes' rows are asked for, each with the columns that they are for.
 ///
-/// Those of groups come before those of bounds, and else the oldest first: what a function of these types means does not change
-/// when another rule comes.
+/// Those of groups come first, the oldest before the others: what a function of these types means does not change when another
+/// rule comes.
 fn signatures<'s>(shapes: &[&'s Shape]) -> Vec<(String, Vec<&'s Column>)> {
     let mut all: Vec<(String, Vec<&Column>)> = Vec::new();
     let (of_groups, others): (Vec<&Shape>, Vec<&Shape>) =
-        shapes.iter().rev().copied().partition(|shape| places(shape, Role::Group).next().is_some());
-    for arguments in of_groups.into_iter().chain(others).flat_map(keys) {
+        shapes.iter().copied().partition(|shape| places(shape, Role::Group).next().is_some());
+    for arguments in of_groups.into_iter().rev().chain(others).flat_map(keys) {
         let types = arguments.iter().map(|column| column.stored.clone()).collect::<Vec<_>>().join(", ");
         if !all.iter().any(|(made, _)| *made == types) {
             all.push((types, arguments));
         }
     }
     all
-}
-
-/// The functions that find the rows of one group, and of one series of it, for the groups of every shape.
-///
-/// Several rules may have archived rows of the table in groups of their own; each function reads what all of them hold.
-fn readers(of: &Qualified, shapes: &[&Shape], columns: &[(Ident, String)], parts: &[String]) -> Vec<String> {
-    // Whatever their arguments were: a table's earlier shapes may have had others.
-    let mut statements = vec![drop_functions(of)];
-    let typed = columns.iter().map(|(name, of)| format!("{name} {of}")).collect::<Vec<_>>().join(", ");
-    for (types, arguments) in signatures(shapes) {
-        let each = shapes.iter().zip(parts).map(|(shape, part)| {
-            let (from, condition) = found_by(shape, part, &arguments, columns);
-            format!("{from} where {condition}")
-        });
-        let body = literal(each.collect::<Vec<_>>().join("\nunion all "));
-        let signature = format!("{of}({types})");
-        let table = &shapes[0].table;
-        let about = literal(format!("The archived rows of {table} with the given {}.", named(&arguments)));
-        statements.push(format!("create function {signature} returns table ({typed}) language sql stable as {body}"));
-        statements.push(format!("comment on function {signature} is {about}"));
-    }
-    statements
 }
 
 /// By which columns a shape's rows are asked for: those of its group, or else the one by whose bounds segments are passed
@@ -438,18 +445,6 @@ fn found_by(shape: &Shape, part: &str, arguments: &[&Column], columns: &[(Ident,
     // The rows of older shapes are found by what they are shown as.
     let from = if is_native { part.to_owned() } else { format!("select * from ({part}) o") };
     (from, conditions.join(" and "))
-}
-
-/// Drops every function of a name; their own names are quoted by the server.
-fn drop_functions(name: &Qualified) -> String {
-    let (schema, function) = (literal(&name.schema.0), literal(&name.name.0));
-    let body = format!(
-        "declare f pg_catalog.regprocedure; begin for f in select p.oid from pg_catalog.pg_proc p \
-         join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname = {schema} and p.proname = {function} \
-         and pg_catalog.pg_get_userbyid(p.proowner) = current_user loop \
-         execute 'drop function ' || f; end loop; end"
-    );
-    format!("do {}", literal(body))
 }
 
 /// One shape's share of the view for people.

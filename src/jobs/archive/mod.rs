@@ -13,6 +13,7 @@
 //! It refuses to blank or thin what it does not move, to delete what something that stays refers to, and to trust its
 //! own encoding: a value whose bits do not come back stops the batch, and nothing of it has happened then.
 
+pub mod access;
 mod backup;
 pub mod batch;
 pub mod candidates;

@@ -53,6 +53,8 @@ async fn prepare(spec: &Archive, rule: &Rule, name: &str, cx: &mut Context) -> R
     let mut statements = vec!["begin".to_owned(), "set local search_path = pg_catalog, pg_temp".to_owned()];
     if !exists {
         statements.extend(store.create());
+    } else if !store.is_shown(cx.reader().await?).await? {
+        statements.extend(store.create_shown());
     }
     let script =
         Statement::built(format!("{};\n-- and what each table's shape needs;\ncommit", statements.join(";\n")));
@@ -213,7 +215,7 @@ async fn way_is_free(spec: &Archive, cx: &mut Context) -> Result<(), JobError> {
             _ => return Ok(()),
         };
         if !told {
-            tracing::info!(reason, "the archival waits");
+            tracing::warn!(reason, "the archival waits");
             told = true;
         }
         cx.pause(LOOK_EVERY).await?;

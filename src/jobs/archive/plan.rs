@@ -39,6 +39,11 @@ const WORTH_AFTERCARE: f64 = 0.01;
 
 /// Reads what is to be done and decides the steps.
 pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, JobError> {
+    let (store, conn) = (Store::new(&spec.schema), cx.reader().await?);
+    let exists = store.exists(conn).await?;
+    if exists {
+        store.check_owned(conn).await?;
+    }
     if let Some(steps) = of_a_table_that_is_gone(spec, cx).await? {
         return Ok(steps);
     }
@@ -62,8 +67,6 @@ pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, 
     for excluded in &found.excluded {
         cx.note(format!("{} of {} stay: {}", excluded.count, rule.root.table.plain(), excluded.because));
     }
-    let store = Store::new(&spec.schema);
-    let exists = store.exists(cx.reader().await?).await?;
     let mut steps = Vec::new();
     let measured = measure(&rule, cx).await?;
     let moves = decide(spec, &rule, found, &measured);
@@ -121,7 +124,7 @@ async fn expiring(spec: &Archive, store: &Store, of: Of<'_>, cx: &mut Context) -
             of.rule
         ));
     }
-    let due = expire::plan(cx.reader().await?, store, of, keep, begun_ago).await?;
+    let due = expire::plan(cx.reader().await?, store, of, (keep, spec.repository.as_deref()), begun_ago).await?;
     Ok(due.into_iter().map(Step::Expire).collect())
 }
 

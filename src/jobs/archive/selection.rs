@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::catalogue::read_foreign_keys;
 use super::condition::{self, ConditionError};
 use super::rule::Inner;
-use super::store::{Definition, KnownRule, Source, Store};
+use super::store::{Definition, KnownRule, Source, Store, exists};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::lengths::CalendarSpan;
@@ -293,7 +293,7 @@ impl Search<'_> {
     }
 }
 
-/// Refuses a group that was never archived, and is in none that was; one that was restored since is known.
+/// Refuses a group that was never archived, and is in none that was; what was restored since is known.
 ///
 /// # Errors
 /// When there is one, or the catalogue cannot be read.
@@ -303,12 +303,27 @@ pub async fn check_names(
     names: &[String],
     found: &[Wanted],
 ) -> Result<(), JobError> {
+    let rules = store.rules(conn).await?;
     let statement = Statement::built(format!(
         "select n from unnest($1::text[]) n where not exists (select 1 from {} g where g.group_key = n)",
         store.table("group_state")
     ));
-    let unknown = sqlx::query_scalar::<_, String>(statement.to_sql()).bind(names).fetch_all(conn).await?;
-    match unknown.iter().find(|name| !found.iter().any(|wanted| wanted.inner.contains(name))) {
+    let mut unknown = sqlx::query_scalar::<_, String>(statement.to_sql()).bind(names).fetch_all(&mut *conn).await?;
+    unknown.retain(|name| !found.iter().any(|wanted| wanted.inner.contains(name)));
+    if !unknown.is_empty() {
+        // What came back with a group that it was in.
+        for Inner { table, name } in rules.iter().flat_map(|rule| rule.definition.inner.clone()) {
+            let statement = Statement::built(format!("select distinct {name} from {table} r where {name} = any($1)"));
+            let query = sqlx::query_scalar::<_, String>(statement.to_sql()).bind(&unknown);
+            match query.fetch_all(&mut *conn).await.map_err(PgError::from) {
+                Ok(back) => unknown.retain(|name| !back.contains(name)),
+                // The table is gone, or another one by now.
+                Err(error) if error.fault() == Fault::Statement => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    match unknown.first() {
         None => Ok(()),
         Some(name) => Err(JobError::Refused {
             fault: Fault::Statement,
@@ -329,8 +344,7 @@ async fn of_roots<'a>(
 ) -> Result<Vec<Search<'a>>, JobError> {
     let Definition { root, group, by_archival, leaves, .. } = &rule.definition;
     let sources = store.sources(conn, Some(root)).await?;
-    let query = sqlx::query_scalar::<_, bool>("select pg_catalog.to_regclass($1) is not null").bind(root.to_string());
-    let is_live = query.fetch_one(conn).await?;
+    let is_live = exists(conn, root).await?;
     // On lines of its own, so that a comment in it ends before what follows.
     let search = |is: &str, of: &str, over: String| Search {
         condition: format!("g.{is} in (select {of} from {over} r where (\n{condition}\n))"),

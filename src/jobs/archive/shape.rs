@@ -189,6 +189,17 @@ impl Shape {
                 part.table, row.declared
             ));
         }
+        // A name of several functions or operators is no value that the server takes back.
+        let is_ambiguous = |row: &&Row| ["regproc", "regoper"].contains(&row.base_plain.trim_end_matches("[]"));
+        if let Some(row) = rows.iter().find(is_ambiguous) {
+            return Err(format!(
+                "the column {} of {} is of type {}, whose values are names that several functions or operators may have, so that \
+                 they may not come back; nothing was moved",
+                Ident(row.name.clone()),
+                part.table,
+                row.declared
+            ));
+        }
         let columns: Vec<Column> = rows
             .into_iter()
             .map(|row| {

@@ -124,6 +124,8 @@ pub struct ExpireStep {
     pub groups: Vec<i64>,
     /// Their rows.
     pub rows: i64,
+    /// Where they are exported to before they go, if anywhere.
+    pub repository: Option<String>,
     /// What was last active before this goes, as a date for people.
     pub before: String,
     /// How long the archive keeps them.
@@ -173,8 +175,13 @@ impl fmt::Display for Step {
             Self::Vacuum(tables) => write!(f, "vacuum {}", plain(tables)),
             Self::Reindex(tables) => write!(f, "reindex what shrank of {}", plain(tables)),
             Self::Report(step) => write!(f, "measure {} and the archive", plain(&step.tables)),
-            Self::Expire(ExpireStep { groups, rows, before, .. }) => {
-                write!(f, "delete {} groups from the archive, last active before {before} [{rows} rows]", groups.len())
+            Self::Expire(ExpireStep { groups, rows, before, repository, .. }) => {
+                let fate = match repository {
+                    Some(repository) => format!("after an export to {repository}"),
+                    None => "for good: there is no repository for an export".to_owned(),
+                };
+                let groups = groups.len();
+                write!(f, "delete {groups} groups from the archive, last active before {before}, {fate} [{rows} rows]")
             }
         }
     }

@@ -9,19 +9,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
-use sqlx::postgres::types::Oid;
 use uuid::Uuid;
 
 use super::digest::Digest;
-use super::layout::{self, Place, fitting};
+use super::layout::{self, Place, Reader, fitting};
 use super::rule::{Inner, Part};
 use super::shape::{Column, Shape};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::connect::within;
-use crate::pg::statement::{Ident, Qualified, Statement, literal};
+use crate::pg::statement::{Ident, Qualified, Statement};
 
-const CATALOGUE_LIMIT: Duration = Duration::from_secs(20);
+pub(super) const CATALOGUE_LIMIT: Duration = Duration::from_secs(20);
 
 /// The version of the catalogue and of the segments' form.
 const FORMAT: i32 = 1;
@@ -132,9 +131,16 @@ impl Store {
     /// # Errors
     /// When the server cannot be asked.
     pub async fn exists(&self, conn: &mut PgConnection) -> Result<bool, JobError> {
-        let query = sqlx::query_scalar::<_, Option<Oid>>("select pg_catalog.to_regclass($1)::oid");
-        let query = query.bind(self.table("batch_source").to_string());
-        Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?.is_some())
+        exists(conn, &self.table("batch_source")).await
+    }
+
+    /// Whether there is the schema for people.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn is_shown(&self, conn: &mut PgConnection) -> Result<bool, JobError> {
+        let query = sqlx::query_scalar("select pg_catalog.to_regnamespace($1) is not null");
+        Ok(within(CATALOGUE_LIMIT, query.bind(self.schema.to_string()).fetch_one(conn)).await?)
     }
 
     /// Everything that the catalogue knows of a table, the present shape first; of all tables without a name.
@@ -177,9 +183,11 @@ impl Store {
         let mut known = self.sources(conn, Some(&shape.table)).await?;
         if let Some(source) = Source::find(&known, shape) {
             let place = source.place.clone();
-            if !self.missing_readers(conn, &shape.table).await?.is_empty() {
+            let missing = self.missing_readers(conn, &shape.table).await?;
+            if !missing.is_empty() {
                 let Source { place, shape, .. } = known.remove(0);
-                execute(conn, &layout::show_anew(&place, &shape, &earlier(known))).await?;
+                self.check_names(conn, &place, &shape, &earlier(known.clone())).await?;
+                execute(conn, &layout::show_missing(&place, &shape, &earlier(known), &missing)).await?;
                 // What is made anew is read by nobody yet.
                 self.set(conn, &shape.table, "readers = '{}'").await?;
             }
@@ -192,7 +200,9 @@ impl Store {
             let revive = Statement::built(revive);
             let query = sqlx::query(revive.to_sql()).bind(place.source_id);
             within(CATALOGUE_LIMIT, query.execute(&mut *conn)).await?;
-            execute(conn, &layout::show(&place, shape, &earlier(known))).await?;
+            let older = earlier(known);
+            self.check_names(conn, &place, shape, &older).await?;
+            execute(conn, &layout::show(&place, shape, &older)).await?;
             return Ok(place);
         }
         let view = match known.first() {
@@ -219,8 +229,10 @@ impl Store {
         let place = Place { schema: self.schema.clone(), source_id, view };
         let lz4 = sqlx::query_scalar::<_, bool>(include_str!("../sql/read_lz4.sql"));
         let lz4 = within(CATALOGUE_LIMIT, lz4.fetch_one(&mut *conn)).await?;
+        let older = earlier(known);
+        self.check_names(conn, &place, shape, &older).await?;
         let mut statements = layout::create(&place, shape, lz4);
-        statements.extend(layout::show(&place, shape, &earlier(known)));
+        statements.extend(layout::show(&place, shape, &older));
         execute(conn, &statements).await?;
         Ok(place)
     }
@@ -235,8 +247,35 @@ impl Store {
             return Ok(Vec::new());
         }
         let Source { place, shape, .. } = known.remove(0);
-        let (views, functions) = layout::readers_of(&place, &shape, &earlier(known));
-        missing(conn, &views, &functions).await
+        let readers = layout::readers(&place, &shape, &earlier(known));
+        missing(conn, &readers).await
+    }
+
+    /// Refuses to replace what somebody else has put in the place of a reader: what is ours reads from the archive's own schema.
+    async fn check_names(
+        &self,
+        conn: &mut PgConnection,
+        place: &Place,
+        shape: &Shape,
+        older: &[(Place, Shape)],
+    ) -> Result<(), JobError> {
+        let readers = layout::readers(place, shape, older);
+        let (functions, views): (Vec<Reader>, Vec<Reader>) = readers.into_iter().partition(|reader| reader.is_function);
+        let names = |readers: Vec<Reader>| readers.into_iter().map(|reader| reader.name).collect::<Vec<_>>();
+        let query = sqlx::query_scalar::<_, String>(include_str!("../sql/find_foreign_readers.sql"));
+        let query = query.bind(names(views)).bind(names(functions)).bind(&self.store.0).bind(self.store.to_string());
+        match within(CATALOGUE_LIMIT, query.fetch_optional(conn)).await? {
+            None => Ok(()),
+            Some(name) => Err(JobError::Refused {
+                fault: Fault::Statement,
+                message: format!(
+                    "{name} is somebody else's by now, and archived rows of {} are read by that name; it was left alone: rename it, and \
+                     the next archival makes its own anew (meanwhile they are in {})",
+                    shape.table.plain(),
+                    place.rows()
+                ),
+            }),
+        }
     }
 
     /// Sets a column of all of a table's sources.
@@ -267,57 +306,6 @@ impl Store {
             fault: Fault::Statement,
             message: format!("the schema {} has no name free for a view of {table}; nothing was made", self.schema),
         })
-    }
-
-    /// Whoever may read the table may read its archived rows: what has to be granted and revoked for that. What others
-    /// have granted is left alone.
-    ///
-    /// # Errors
-    /// When the server cannot be asked.
-    pub async fn access(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Vec<String>, JobError> {
-        let sources = self.sources(conn, Some(table)).await?;
-        if !sources.iter().any(|source| source.current) {
-            return Ok(Vec::new());
-        }
-        let query = sqlx::query_scalar::<_, String>(include_str!("../sql/read_readers.sql")).bind(table.to_string());
-        let readers = within(CATALOGUE_LIMIT, query.fetch_all(&mut *conn)).await?;
-        let Self { schema, store } = self;
-        // Roles that were renamed have kept what they had, and those that were dropped have nothing.
-        let granted = Statement::built(format!(
-            "select s.source_id, s.readers, array(select r from unnest(s.readers) r where r = 'public' \
-             or exists (select from pg_catalog.pg_roles p where p.rolname = r)) from {} s \
-             where s.table_schema = $1 and s.table_name = $2",
-            self.table("source")
-        ));
-        let query = sqlx::query_as::<_, (i64, Vec<String>, Vec<String>)>(granted.to_sql());
-        let query = query.bind(&table.schema.0).bind(&table.name.0);
-        let granted = within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?;
-        let role = |name: &String| if name == "public" { name.clone() } else { Ident(name.clone()).to_string() };
-        let mut statements = Vec::new();
-        for (source_id, recorded, there) in granted {
-            if recorded == readers {
-                continue;
-            }
-            let Some(source) = sources.iter().find(|source| source.place.source_id == source_id) else { continue };
-            let place = &source.place;
-            let views = if source.current {
-                format!("{}, {}, {}", place.shown(), place.rows(), place.all())
-            } else {
-                place.rows().to_string()
-            };
-            let lost = there.iter().filter(|name| !readers.contains(name));
-            statements.extend(lost.map(|name| format!("revoke select on {views} from {}", role(name))));
-            for name in &readers {
-                statements.push(format!("grant usage on schema {schema}, {store} to {}", role(name)));
-                statements.push(format!("grant select on {views} to {}", role(name)));
-            }
-            let names = readers.iter().map(literal).collect::<Vec<_>>().join(", ");
-            statements.push(format!(
-                "update {} set readers = array[{names}]::text[] where source_id = {source_id}",
-                self.table("source"),
-            ));
-        }
-        Ok(statements)
     }
 
     /// The number of a rule; what a restore has to know of it is written down. Tables that no longer move with it may still
@@ -477,18 +465,24 @@ impl Store {
     }
 }
 
-/// Which of these relations and functions are not there.
+/// Whether there is a relation of that name, whatever the role may do with it.
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub(super) async fn missing(
-    conn: &mut PgConnection,
-    relations: &[String],
-    functions: &[String],
-) -> Result<Vec<String>, JobError> {
-    let statement = "select n from unnest($1::text[]) n where pg_catalog.to_regclass(n) is null \
-                     union all select n from unnest($2::text[]) n where pg_catalog.to_regprocedure(n) is null";
-    let query = sqlx::query_scalar(statement).bind(relations).bind(functions);
+pub(super) async fn exists(conn: &mut PgConnection, name: &Qualified) -> Result<bool, JobError> {
+    let statement = "select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+                     where n.nspname = $1 and c.relname = $2)";
+    let query = sqlx::query_scalar::<_, bool>(statement).bind(&name.schema.0).bind(&name.name.0);
+    Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?)
+}
+
+/// Which of these views and functions are not there.
+async fn missing(conn: &mut PgConnection, readers: &[Reader]) -> Result<Vec<String>, JobError> {
+    let names: Vec<&str> = readers.iter().map(|reader| &*reader.name).collect();
+    let are_functions: Vec<bool> = readers.iter().map(|reader| reader.is_function).collect();
+    let statement = "select n from unnest($1::text[], $2::bool[]) r(n, is_function) where case when is_function \
+                     then pg_catalog.to_regprocedure(n) is null else pg_catalog.to_regclass(n) is null end";
+    let query = sqlx::query_scalar(statement).bind(names).bind(are_functions);
     Ok(within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?)
 }
 

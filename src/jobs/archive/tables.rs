@@ -4,9 +4,18 @@ use super::store::Store;
 use crate::pg::statement::literal;
 
 impl Store {
+    /// The statements that make the schema for people where it is missing.
+    pub fn create_shown(&self) -> Vec<String> {
+        let schema = &self.schema;
+        vec![
+            format!("create schema if not exists {schema}"),
+            format!("comment on schema {schema} is 'Archived rows, as the tables had them; kept by pgupkeep.'"),
+        ]
+    }
+
     /// The statements that make the catalogue where it is missing.
     pub fn create(&self) -> Vec<String> {
-        let Self { schema, store } = self;
+        let Self { store, .. } = self;
         let table = |name: &str, about: &str, columns: &[(&str, &str, &str)], end: &str| {
             let table = self.table(name);
             let lines = columns.iter().map(|(column, of, _)| format!("{column} {of}")).collect::<Vec<_>>().join(", ");
@@ -22,12 +31,11 @@ impl Store {
             );
             all
         };
-        let mut all = vec![
-            format!("create schema if not exists {schema}"),
-            format!("comment on schema {schema} is 'Archived rows, as the tables had them; kept by pgupkeep.'"),
+        let mut all = self.create_shown();
+        all.extend([
             format!("create schema if not exists {store}"),
             format!("comment on schema {store} is 'What is behind the archive: segments and their catalogue.'"),
-        ];
+        ]);
         all.extend(table(
             "source",
             "Each table that was archived, once for each shape that it has had.",

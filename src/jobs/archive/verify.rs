@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 use super::digest::Digest;
 use super::layout::bounded;
-use super::store::{Source, Store};
+use super::store::{Source, Store, exists};
 use super::wire::read_digests;
 use crate::config::Connection;
 use crate::fault::Fault;
@@ -76,6 +76,13 @@ pub async fn verify(
     let (kept_of, shown_of) = (groups.condition("group_id"), groups.condition("a.pgupkeep_group"));
     let mut verified =
         Verified { table: source.shape.table.plain(), source_id: source.place.source_id, ..Verified::default() };
+    if !exists(conn, &source.place.rows()).await? {
+        let rows = source.place.rows().plain();
+        verified
+            .damaged
+            .push(format!("{rows} is gone, so that its segments were not read; the next archival makes it anew"));
+        return Ok(verified);
+    }
     let batches = Statement::built(format!("select distinct batch from {segments} where {kept_of} order by batch"));
     let batches = sqlx::query_scalar::<_, i64>(batches.to_sql()).fetch_all(&mut *conn).await?;
     let lasting: Vec<usize> = (0..source.shape.columns.len()).collect();

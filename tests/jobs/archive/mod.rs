@@ -14,7 +14,7 @@ mod scopes;
 mod split;
 
 use pgupkeep::jobs::JobSpec;
-use pgupkeep::jobs::archive::consistency::{take_gone, verify_catalogue, verify_groups};
+use pgupkeep::jobs::archive::consistency::{find_gone, verify_catalogue, verify_groups};
 use pgupkeep::jobs::archive::store::Store;
 use pgupkeep::jobs::archive::verify::{Groups, verify};
 use serde_json::{Value, json};
@@ -58,8 +58,8 @@ pub async fn segments(place: &Workplace<'_>) -> i64 {
 /// What `archive verify` would find, in every table and the catalogue.
 pub async fn damage(session: &mut PgConnection) -> Vec<String> {
     let store = Store::new("archive");
-    let mut sources = store.sources(session, None).await.unwrap();
-    let gone = take_gone(session, &mut sources).await.unwrap();
+    let sources = store.sources(session, None).await.unwrap();
+    let (gone, sources) = find_gone(session, sources).await.unwrap();
     let mut damaged: Vec<String> = gone.into_iter().flat_map(|gone| gone.damaged).collect();
     damaged.extend(verify_groups(session, &store, &sources, Groups::All).await.unwrap().damaged);
     damaged.extend(verify_catalogue(session, &store, &sources).await.unwrap().damaged);

@@ -1,11 +1,12 @@
 //! Who may read archived rows, under which names they are read, and what the role of an archival has to be allowed.
 
+use pgupkeep::jobs::archive::store::Store;
 use serde_json::json;
 use sqlx::Executor as _;
 
 use super::super::workplace::{QUIET, Workplace};
 use super::bad_days::{EVENTS, events};
-use super::{archive, damage};
+use super::{archive, damage, restore_all};
 use crate::support::{Cluster, one_major};
 
 const SUITE: &str = "jobs::archive::readers";
@@ -101,7 +102,7 @@ async fn views_that_somebody_drops_are_made_anew_with_their_readers() {
         "drop function archive_store.all_rows_2() cascade",
         "drop view archive_store.rows_1 cascade",
         "drop view archive_store.rows_2 cascade",
-        "drop schema archive cascade; create schema archive",
+        "drop schema archive cascade",
     ] {
         place.execute(gone).await;
         let steps = place.plan(&events(json!({}))).await;
@@ -117,6 +118,31 @@ async fn views_that_somebody_drops_are_made_anew_with_their_readers() {
         for view in ["archive.t", "archive.all_t", "archive_store.rows_1", "archive_store.rows_2"] {
             assert!(may_read(&place, "reader", view).await, "{view} after {gone}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_else_has_put_in_the_place_of_a_view_is_left_alone() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    place.run(&events(json!({}))).await.succeeded();
+    for (theirs, gone) in [
+        ("view archive.t as select 1 as mine", "view archive.t"),
+        ("table archive.t as select 1 as mine", "table archive.t"),
+        ("view archive.all_t as select 1 as mine", "view archive.all_t"),
+    ] {
+        place.execute("drop view if exists archive.all_t; drop view if exists archive.t").await;
+        place.execute(&format!("create {theirs}")).await;
+        let told = format!("{:?}", place.run(&events(json!({}))).await.finish);
+        assert!(told.contains("is somebody else's by now") && told.contains("it was left alone"), "{theirs}: {told}");
+        let name = gone.split_once(' ').unwrap().1;
+        assert_eq!(place.ask(&format!("select mine from {name}")).await, "1");
+        assert_ne!(damage(&mut place.session().await).await, Vec::<String>::new());
+        place.execute(&format!("drop {gone}")).await;
+        place.run(&events(json!({}))).await.succeeded();
+        assert_eq!(damage(&mut place.session().await).await, Vec::<String>::new());
+        assert_eq!(place.ask("select count(*) from archive.all_t").await, "900");
     }
 }
 
@@ -169,10 +195,39 @@ async fn a_role_that_may_not_make_an_archive_is_told_the_grant_before_anything_i
     }
     place.run(&events(json!({}))).await.succeeded();
     // And back: the right that only a restore needs is named when it is missing.
-    let told = format!("{:?}", place.run(&super::restore_all()).await.finish).replace('\\', "");
+    let told = format!("{:?}", place.run(&restore_all()).await.finish).replace('\\', "");
     assert!(told.contains("GRANT SELECT, INSERT ON \"public\".\"t\""), "{told}");
     place.execute("grant insert on t to keeper").await;
-    place.run(&super::restore_all()).await.succeeded();
+    place.run(&restore_all()).await.succeeded();
+    assert_eq!(place.ask("select count(*) from t").await, "900");
+}
+
+#[tokio::test]
+async fn a_role_that_did_not_make_the_archive_is_told_the_grant_that_lets_it_read_and_the_one_that_lets_it_work() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    cluster.execute("postgres", "create role keeper login; create role other login").await;
+    let place = Workplace::new(&cluster, EVENTS).await.working_as("keeper");
+    let database = place.database.clone();
+    place.execute(&format!("grant create, temporary on database {database} to keeper, other")).await;
+    place.execute("grant select, insert, update, delete on t to keeper, other").await;
+    place.run(&events(json!({}))).await.succeeded();
+    let (mut session, store) = (place.session().await, Store::new("archive"));
+    session.execute("set role other").await.unwrap();
+    let told = store.check_readable(&mut session).await.unwrap_err().to_string();
+    let grants = told.split_once("all of the archive: ").unwrap().1.rsplit_once(';').unwrap().0.to_owned();
+    place.execute(&grants).await;
+    assert!(store.check_readable(&mut session).await.is_ok(), "{grants}");
+    assert_eq!(damage(&mut session).await, Vec::<String>::new());
+    let place = place.working_as("other");
+    for spec in [events(json!({})), events(json!({ "older_than": "250days" })), restore_all()] {
+        let told = format!("{:?}", place.run(&spec).await.finish).replace('\\', "");
+        assert!(told.contains("is \"keeper\"'s") && told.contains("GRANT \"keeper\" TO \"other\""), "{told}");
+        assert_eq!(place.ask("select count(*) from t").await, "200");
+    }
+    place.execute("grant keeper to other").await;
+    place.run(&events(json!({ "older_than": "250days" }))).await.succeeded();
+    place.run(&restore_all()).await.succeeded();
     assert_eq!(place.ask("select count(*) from t").await, "900");
 }
 

@@ -225,6 +225,16 @@ async fn an_application_has_one_archive_in_a_database() {
     }
     assert_eq!(archived_rows(&place).await, "20");
     assert_eq!(place.ask("select count(*) from pg_namespace where nspname like 'other%'").await, "0");
+    // Nor while what came back is held.
+    place.run(&restore(json!({ "where": "true" }))).await.succeeded();
+    assert!(
+        format!("{:?}", place.run(&elsewhere("metric_history")).await.finish)
+            .contains("holds of mlflow/metric_history")
+    );
+    // What only looks like an archive is none, and one that cannot be read is told.
+    place
+        .execute("create schema x_store; create table x_store.rule (a int); create table x_store.group_state (b int)")
+        .await;
     // Once it is empty, another may be begun.
     place.run(&restore(json!({ "where": "true", "hold": "off" }))).await.succeeded();
     place.run(&elsewhere("metric_history")).await.succeeded();
@@ -261,10 +271,23 @@ async fn a_run_comes_back_by_its_id_with_the_experiment_that_it_was_archived_in(
         assert_eq!(place.ask(points).await, "xa,xb,xlate");
         assert_eq!(place.ask("select string_agg(run_uuid, ',' order by run_uuid) from public.runs").await, "x,y");
         assert_eq!(place.plan(&restore(json!({ "groups": ["x"] }))).await, Vec::<String>::new());
+        // Another one besides, which is still there.
+        let both = place.plan(&restore(json!({ "groups": ["y", "z"] }))).await;
+        assert_eq!(both.len(), 3, "{both:?}");
+        assert!(both[0].starts_with("restore 2 of mlflow/experiments, which z is in"), "{both:?}");
         // One by its id alone, and what nobody knows.
         assert_eq!(place.plan(&restore(json!({ "groups": ["z"], "rule": "mlflow/metric_history" }))).await.len(), 1);
         let told = format!("{:?}", place.run(&restore(json!({ "groups": ["z", "nobody"] }))).await.finish);
         assert!(told.contains("the archive knows no group \\\"nobody\\\""), "{told}");
+        // One that no other rule knows is back, and by its id again changes nothing.
+        place.execute("select s.run('w', 'FINISHED', 300, 3)").await;
+        place.run(&scope("experiments")).await.succeeded();
+        for hold in ["90days", "200days", "off"] {
+            let again = restore(json!({ "groups": ["w"], "hold": hold }));
+            place.run(&again).await.succeeded();
+            assert_eq!(place.plan(&again).await, Vec::<String>::new(), "{hold}");
+            assert_eq!(place.ask("select count(*) from public.runs where run_uuid = 'w'").await, "1");
+        }
     }
 }
 
@@ -331,6 +354,10 @@ async fn scopes_that_take_turns_keep_one_place_each_and_the_functions_of_all() {
     for turn in 1..=3 {
         place.execute(&format!("select s.run('h{turn}', 'FINISHED', 200, 1)")).await;
         place.run(&scope("metric_history")).await.succeeded();
+        if turn == 1 {
+            // What others have built on a function outlives another scope.
+            place.execute("create view public.mine as select * from archive.metrics_of('h1')").await;
+        }
         place.execute(&format!("select s.run('e{turn}', 'FINISHED', 300, {})", turn + 1)).await;
         place.run(&scope("experiments")).await.succeeded();
         for run in [format!("h{turn}"), format!("e{turn}")] {
@@ -340,6 +367,7 @@ async fn scopes_that_take_turns_keep_one_place_each_and_the_functions_of_all() {
         assert_eq!(place.ask(places).await, "2", "after turn {turn}");
     }
     assert_eq!(place.ask("select count(*) from archive.metrics").await, "60");
+    assert_eq!(place.ask("select count(*) from public.mine").await, "10");
     assert_eq!(
         place.ask("select count(*) from archive.metrics_of('h1', (select min(key) from archive.metrics))").await,
         "5"

@@ -48,11 +48,12 @@ pub(super) async fn resolve(spec: &Archive, moment: &Moment, conn: &mut PgConnec
     let keys = read_foreign_keys(conn).await?;
     let ground = Ground { spec, preset: &preset, scope, moment, schema, tables, keys };
     ground.check()?;
-    ground.check_other_archives(conn).await?;
+    let unknown = ground.check_other_archives(conn).await?;
     ground.check_refusals(conn).await?;
     let mut rule = ground.rule(name)?;
     rule.schema_version = ground.schema_version(conn).await?;
     rule.warnings = ground.warnings(&rule, conn).await?;
+    rule.warnings.extend(unknown);
     Ok(rule)
 }
 
@@ -190,30 +191,39 @@ impl Ground<'_> {
         }
     }
 
-    /// Refuses a second archive of the application in the database: a mark tells of one.
-    async fn check_other_archives(&self, conn: &mut PgConnection) -> Result<(), JobError> {
-        let archives = sqlx::query_scalar::<_, String>(include_str!("../../sql/find_archives.sql"));
+    /// Refuses a second archive of the application in the database: a mark tells of one. Warns of those that cannot be read.
+    async fn check_other_archives(&self, conn: &mut PgConnection) -> Result<Vec<String>, JobError> {
+        let mut unknown = Vec::new();
+        let archives = sqlx::query_as::<_, (String, bool)>(include_str!("../../sql/find_archives.sql"));
         let archives = within(FACTS_LIMIT, archives.fetch_all(&mut *conn)).await?;
-        for schema in archives.into_iter().filter(|schema| *schema != self.spec.schema) {
+        for (schema, is_readable) in archives.into_iter().filter(|(schema, _)| *schema != self.spec.schema) {
+            if !is_readable {
+                unknown.push(format!(
+                    "there is an archive in the schema {schema} too, whose catalogue the role may not read: should it have rows of \
+                     this application, give the job `schema: {schema}`, since what is marked as archived tells of one archive"
+                ));
+                continue;
+            }
             let store = Store::new(&schema);
             let roots: Vec<_> = self.tables.values().map(|facts| sqlx::types::Json(&facts.name)).collect();
             // By a preset, whatever it calls itself; a job's own table has no marks.
             let statement = Statement::built(format!(
                 "select u.name from {} u where strpos(u.name, '/') > 0 and u.definition -> 'root' = any($1) \
-                 and exists (select from {} g where g.rule_id = u.rule_id and g.row_count > 0) order by 1 limit 1",
+                 and exists (select from {} g where g.rule_id = u.rule_id and (g.row_count > 0 or g.hold_until > now())) \
+                 order by 1 limit 1",
                 store.table("rule"),
                 store.table("group_state")
             ));
             let query = sqlx::query_scalar::<_, String>(statement.to_sql()).bind(roots);
             if let Some(rule) = within(FACTS_LIMIT, query.fetch_optional(&mut *conn)).await? {
                 return Err(refused(format!(
-                    "the schema {schema} already has an archive of this application (rows of {rule}), and what is marked as \
+                    "the schema {schema} already has an archive of this application (rows or holds of {rule}), and what is marked as \
                      archived tells of one archive: give the job `schema: {schema}`, or restore what is there first \
                      (`pgupkeep archive restore --schema {schema} --where true --hold off`)"
                 )));
             }
         }
-        Ok(())
+        Ok(unknown)
     }
 
     async fn check_refusals(&self, conn: &mut PgConnection) -> Result<(), JobError> {

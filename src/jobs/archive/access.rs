@@ -1,0 +1,121 @@
+//! Who may do what with an archive: its readers follow those of the tables, and whoever works on it has to own it.
+
+use sqlx::PgConnection;
+
+use super::store::{CATALOGUE_LIMIT, Store};
+use crate::fault::Fault;
+use crate::jobs::context::JobError;
+use crate::pg::connect::within;
+use crate::pg::statement::{Ident, Qualified, Statement, literal};
+
+/// What the role is to an archive.
+#[derive(Debug, sqlx::FromRow)]
+struct Standing {
+    role: String,
+    /// Whether it may read all of the archive.
+    reads: bool,
+    /// An owner of something in it whose member the role is not.
+    owner: Option<String>,
+    /// Whether that one is a superuser, whose membership nobody should be given.
+    owner_is_superuser: bool,
+}
+
+impl Store {
+    async fn standing(&self, conn: &mut PgConnection) -> Result<Standing, JobError> {
+        let query = sqlx::query_as(include_str!("../sql/read_archive_standing.sql"));
+        let query = query.bind(&self.schema.0).bind(&self.store.0);
+        Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?)
+    }
+
+    /// Refuses to read an archive that the role may not read, and names the GRANT.
+    ///
+    /// # Errors
+    /// That, or the server cannot be asked.
+    pub async fn check_readable(&self, conn: &mut PgConnection) -> Result<(), JobError> {
+        let Standing { role, reads, .. } = self.standing(conn).await?;
+        if reads {
+            return Ok(());
+        }
+        let (Self { schema, store }, role) = (self, Ident(role));
+        Err(JobError::Refused {
+            fault: Fault::Privilege,
+            message: format!(
+                "the role {role} may not read all of the archive: GRANT USAGE ON SCHEMA {schema}, {store} TO {role}; \
+                 GRANT SELECT ON ALL TABLES IN SCHEMA {schema}, {store} TO {role}; nothing was touched"
+            ),
+        })
+    }
+
+    /// Refuses to work on an archive that is not the role's own, and says how it becomes that.
+    ///
+    /// # Errors
+    /// That, or the server cannot be asked.
+    pub async fn check_owned(&self, conn: &mut PgConnection) -> Result<(), JobError> {
+        let Standing { role, owner, owner_is_superuser, .. } = self.standing(conn).await?;
+        let Some(owner) = owner else { return Ok(()) };
+        let (schema, role, owner) = (&self.schema, Ident(role), Ident(owner));
+        let remedy = if owner_is_superuser {
+            "`pgupkeep doctor` prints the statements that hand it over".to_owned()
+        } else {
+            format!("GRANT {owner} TO {role}, or hand it over by the statements that `pgupkeep doctor` prints")
+        };
+        Err(JobError::Refused {
+            fault: Fault::Privilege,
+            message: format!(
+                "the archive in the schema {schema} is {owner}'s, and the role {role} could neither write to it nor give rows back: \
+                 {remedy}; nothing was touched"
+            ),
+        })
+    }
+
+    /// Whoever may read the table may read its archived rows: what has to be granted and revoked for that. What others
+    /// have granted is left alone.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn access(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Vec<String>, JobError> {
+        let sources = self.sources(conn, Some(table)).await?;
+        if !sources.iter().any(|source| source.current) {
+            return Ok(Vec::new());
+        }
+        let query = sqlx::query_scalar::<_, String>(include_str!("../sql/read_readers.sql")).bind(table.to_string());
+        let readers = within(CATALOGUE_LIMIT, query.fetch_all(&mut *conn)).await?;
+        let Self { schema, store } = self;
+        // Roles that were renamed have kept what they had, and those that were dropped have nothing.
+        let granted = Statement::built(format!(
+            "select s.source_id, s.readers, array(select r from unnest(s.readers) r where r = 'public' \
+             or exists (select from pg_catalog.pg_roles p where p.rolname = r)) from {} s \
+             where s.table_schema = $1 and s.table_name = $2",
+            self.table("source")
+        ));
+        let query = sqlx::query_as::<_, (i64, Vec<String>, Vec<String>)>(granted.to_sql());
+        let query = query.bind(&table.schema.0).bind(&table.name.0);
+        let granted = within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?;
+        let role = |name: &String| if name == "public" { name.clone() } else { Ident(name.clone()).to_string() };
+        let mut statements = Vec::new();
+        for (source_id, recorded, there) in granted {
+            if recorded == readers {
+                continue;
+            }
+            let Some(source) = sources.iter().find(|source| source.place.source_id == source_id) else { continue };
+            let place = &source.place;
+            let views = if source.current {
+                format!("{}, {}, {}", place.shown(), place.rows(), place.all())
+            } else {
+                place.rows().to_string()
+            };
+            let lost = there.iter().filter(|name| !readers.contains(name));
+            statements.extend(lost.map(|name| format!("revoke select on {views} from {}", role(name))));
+            for name in &readers {
+                statements.push(format!("grant usage on schema {schema}, {store} to {}", role(name)));
+                statements.push(format!("grant select on {views} to {}", role(name)));
+            }
+            let names = readers.iter().map(literal).collect::<Vec<_>>().join(", ");
+            statements.push(format!(
+                "update {} set readers = array[{names}]::text[] where source_id = {source_id}",
+                self.table("source"),
+            ));
+        }
+        Ok(statements)
+    }
+}
