@@ -14,6 +14,8 @@ struct Standing {
     role: String,
     /// Whether it may read all of the archive.
     reads: bool,
+    /// Whether it may make something in its schemas.
+    makes: bool,
     /// An owner of something in it whose member the role is not.
     owner: Option<String>,
     /// Whether that one is a superuser, whose membership nobody should be given.
@@ -51,9 +53,18 @@ impl Store {
     /// # Errors
     /// That, or the server cannot be asked.
     pub async fn check_owned(&self, conn: &mut PgConnection) -> Result<(), JobError> {
-        let Standing { role, owner, owner_is_superuser, .. } = self.standing(conn).await?;
-        let Some(owner) = owner else { return Ok(()) };
-        let (schema, role, owner) = (&self.schema, Ident(role), Ident(owner));
+        let Standing { role, makes, owner, owner_is_superuser, .. } = self.standing(conn).await?;
+        let (Self { schema, store }, role) = (self, Ident(role));
+        let Some(owner) = owner.map(Ident) else {
+            if makes {
+                return Ok(());
+            }
+            let message = format!(
+                "the role {role} may make nothing in the schemas of the archive: GRANT USAGE, CREATE ON SCHEMA {schema}, {store} \
+                 TO {role}; nothing was touched"
+            );
+            return Err(JobError::Refused { fault: Fault::Privilege, message });
+        };
         let remedy = if owner_is_superuser {
             "`pgupkeep doctor` prints the statements that hand it over".to_owned()
         } else {

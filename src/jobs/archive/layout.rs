@@ -378,7 +378,11 @@ pub fn show(place: &Place, shape: &Shape, older: &[(Place, Shape)]) -> Vec<Strin
         statements.push(format!("drop view if exists {}", place.all()));
         statements.push(format!("drop view if exists {}", place.shown()));
     }
-    statements.extend(readers(place, shape, older).into_iter().flat_map(|reader| reader.make));
+    // What takes the segments apart stays as it is.
+    let rows: Vec<String> =
+        [place].into_iter().chain(older.iter().map(|(place, _)| place)).map(|place| place.rows().to_string()).collect();
+    let changed = readers(place, shape, older).into_iter().filter(|reader| !rows.contains(&reader.name));
+    statements.extend(changed.flat_map(|reader| reader.make));
     statements.extend(older.iter().map(|(place, _)| format!("drop function if exists {}()", place.all_rows())));
     statements
 }

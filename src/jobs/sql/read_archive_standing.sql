@@ -1,20 +1,21 @@
 -- read_archive_standing: what the present role may do with the archive in the schemas $1 and $2: whether it may read all of it,
--- and an owner of something in it whose member it is not.
+-- and make something in it, and an owner of something in it whose member it is not.
 with ours as (
-    select oid, nspname, nspowner from pg_catalog.pg_namespace where nspname in ($1::text, $2::text)
+    select oid, nspname from pg_catalog.pg_namespace where nspname in ($1::text, $2::text)
 ), relations as (
     select c.oid, c.relowner
       from ours o
       join pg_catalog.pg_class c on c.relnamespace = o.oid and c.relkind in ('r', 'v')
      where o.nspname = $2
 ), owners as (
-    select nspowner as owner from ours
-     union select relowner from relations
+    select relowner as owner from relations
      union select p.proowner from ours o join pg_catalog.pg_proc p on p.pronamespace = o.oid where o.nspname = $2
 )
 select current_user::text as role,
        coalesce((select bool_and(pg_catalog.has_schema_privilege(oid, 'USAGE')) from ours), true)
        and coalesce((select bool_and(pg_catalog.has_table_privilege(oid, 'SELECT')) from relations), true) as reads,
+       coalesce((select bool_and(pg_catalog.has_schema_privilege(oid, 'USAGE')
+                                 and pg_catalog.has_schema_privilege(oid, 'CREATE')) from ours), true) as makes,
        r.rolname::text as owner,
        coalesce(r.rolsuper, false) as owner_is_superuser
   from (select 1) one

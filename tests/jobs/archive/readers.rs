@@ -225,7 +225,14 @@ async fn a_role_that_did_not_make_the_archive_is_told_the_grant_that_lets_it_rea
         assert!(told.contains("is \"keeper\"'s") && told.contains("GRANT \"keeper\" TO \"other\""), "{told}");
         assert_eq!(place.ask("select count(*) from t").await, "200");
     }
+    // A schema that somebody else has made is no obstacle, as long as something may be made in it.
+    place.execute("alter schema archive owner to postgres; alter schema archive_store owner to postgres").await;
+    place.execute("grant usage on schema archive, archive_store to keeper").await;
     place.execute("grant keeper to other").await;
+    let told = format!("{:?}", place.run(&restore_all()).await.finish).replace('\\', "");
+    let grant = "GRANT USAGE, CREATE ON SCHEMA \"archive\", \"archive_store\" TO \"other\"";
+    assert!(told.contains(grant), "{told}");
+    place.execute(&grant.to_lowercase()).await;
     place.run(&events(json!({ "older_than": "250days" }))).await.succeeded();
     place.run(&restore_all()).await.succeeded();
     assert_eq!(place.ask("select count(*) from t").await, "900");
