@@ -93,6 +93,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Wanted { rule, group_key, rows, inner, .. }, is_held) = (&self.wanted, self.is_held);
         match (rows, inner.as_slice()) {
+            (0, [one]) if is_held => write!(f, "hold {group_key} of {}, which {one} came back with", rule.name),
+            (0, [one]) => write!(f, "end the hold of {group_key} of {}, which {one} came back with", rule.name),
             (0, _) if is_held => write!(f, "hold {group_key} of {}, which is back", rule.name),
             (0, _) => write!(f, "end the hold of {group_key} of {}", rule.name),
             (rows, []) => write!(f, "restore {group_key} of {} [{rows} rows]", rule.name),

@@ -18,8 +18,10 @@ struct Standing {
     makes: bool,
     /// An owner of something in it whose member the role is not.
     owner: Option<String>,
-    /// Whether that one is a superuser, whose membership nobody should be given.
-    owner_is_superuser: bool,
+    /// The same, unless it is a superuser, whose membership nobody should be given.
+    to_join: Option<String>,
+    /// Whether the role has the rights of what it is a member of.
+    inherits: bool,
 }
 
 impl Store {
@@ -53,7 +55,7 @@ impl Store {
     /// # Errors
     /// That, or the server cannot be asked.
     pub async fn check_owned(&self, conn: &mut PgConnection) -> Result<(), JobError> {
-        let Standing { role, makes, owner, owner_is_superuser, .. } = self.standing(conn).await?;
+        let Standing { role, makes, owner, to_join, inherits, .. } = self.standing(conn).await?;
         let (Self { schema, store }, role) = (self, Ident(role));
         let Some(owner) = owner.map(Ident) else {
             if makes {
@@ -65,10 +67,14 @@ impl Store {
             );
             return Err(JobError::Refused { fault: Fault::Privilege, message });
         };
-        let remedy = if owner_is_superuser {
-            "`pgupkeep doctor` prints the statements that hand it over".to_owned()
-        } else {
-            format!("GRANT {owner} TO {role}, or hand it over by the statements that `pgupkeep doctor` prints")
+        let remedy = match to_join.map(Ident) {
+            None => "`pgupkeep doctor` prints the statements that hand it over".to_owned(),
+            Some(owner) => {
+                let first = if inherits { String::new() } else { format!("ALTER ROLE {role} INHERIT; ") };
+                format!(
+                    "{first}GRANT {owner} TO {role}, or hand it over by the statements that `pgupkeep doctor` prints"
+                )
+            }
         };
         Err(JobError::Refused {
             fault: Fault::Privilege,
@@ -101,7 +107,8 @@ impl Store {
         ));
         let query = sqlx::query_as::<_, (i64, Vec<String>, Vec<String>)>(granted.to_sql());
         let query = query.bind(&table.schema.0).bind(&table.name.0);
-        let granted = within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?;
+        let granted = within(CATALOGUE_LIMIT, query.fetch_all(&mut *conn)).await?;
+        let foreign = self.foreign_readers(conn, table).await?;
         let role = |name: &String| if name == "public" { name.clone() } else { Ident(name.clone()).to_string() };
         let mut statements = Vec::new();
         for (source_id, recorded, there) in granted {
@@ -110,11 +117,9 @@ impl Store {
             }
             let Some(source) = sources.iter().find(|source| source.place.source_id == source_id) else { continue };
             let place = &source.place;
-            let views = if source.current {
-                format!("{}, {}, {}", place.shown(), place.rows(), place.all())
-            } else {
-                place.rows().to_string()
-            };
+            let views = if source.current { vec![place.shown(), place.all()] } else { Vec::new() };
+            let views = views.into_iter().map(|view| view.to_string()).filter(|view| !foreign.contains(view));
+            let views = std::iter::once(place.rows().to_string()).chain(views).collect::<Vec<_>>().join(", ");
             let lost = there.iter().filter(|name| !readers.contains(name));
             statements.extend(lost.map(|name| format!("revoke select on {views} from {}", role(name))));
             for name in &readers {

@@ -51,10 +51,11 @@ async fn prepare(spec: &Archive, rule: &Rule, name: &str, cx: &mut Context) -> R
     let store = Store::new(&spec.schema);
     let exists = store.exists(cx.reader().await?).await?;
     let mut statements = vec!["begin".to_owned(), "set local search_path = pg_catalog, pg_temp".to_owned()];
+    for schema in store.missing_schemas(cx.reader().await?).await? {
+        statements.extend(store.create_schema(&schema));
+    }
     if !exists {
         statements.extend(store.create());
-    } else if !store.is_shown(cx.reader().await?).await? {
-        statements.extend(store.create_shown());
     }
     let script =
         Statement::built(format!("{};\n-- and what each table's shape needs;\ncommit", statements.join(";\n")));

@@ -71,11 +71,12 @@ pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, 
     let measured = measure(&rule, cx).await?;
     let moves = decide(spec, &rule, found, &measured);
     if !moves.is_empty() {
-        check_rights(exists, cx).await?;
+        check_rights(&store, cx).await?;
         backup::require(spec, cx).await?;
     }
     let lacks = if exists { lacks_something(&store, &rule, cx).await? } else { Lacks::Places };
     if lacks == Lacks::Readers || lacks == Lacks::Places && !moves.is_empty() {
+        check_rights(&store, cx).await?;
         steps.push(Step::Prepare { rule: Arc::clone(&rule), schema: spec.schema.clone() });
     }
     // An earlier attempt at this run may have moved rows and died before what follows.
@@ -283,26 +284,36 @@ enum Lacks {
 
 async fn lacks_something(store: &Store, rule: &Rule, cx: &mut Context) -> Result<Lacks, JobError> {
     let conn = cx.reader().await?;
-    let mut lacks = Lacks::Nothing;
+    let (mut lacks, mut foreign) = (Lacks::Nothing, Vec::new());
     for part in &rule.parts {
         let shape = Shape::read(conn, part).await?;
         let known = store.sources(conn, Some(&part.table)).await?;
         if Source::find(&known, &shape).is_none() {
             return Ok(Lacks::Places);
         }
+        for name in store.foreign_readers(conn, &part.table).await? {
+            foreign.push(format!(
+                "{name} is somebody else's by now, and archived rows of {} were read by that name; it is left alone",
+                part.table.plain()
+            ));
+        }
         let is_shown = store.missing_readers(conn, &part.table).await?.is_empty();
         if !is_shown || !store.access(conn, &part.table).await?.is_empty() {
             lacks = Lacks::Readers;
         }
     }
+    for note in foreign {
+        cx.note(note);
+    }
     Ok(lacks)
 }
 
 /// Refuses where the archive could not be made, or a batch not be begun, and names the GRANT.
-async fn check_rights(exists: bool, cx: &mut Context) -> Result<(), JobError> {
+async fn check_rights(store: &Store, cx: &mut Context) -> Result<(), JobError> {
+    let schemas = store.missing_schemas(cx.reader().await?).await?;
     let query = sqlx::query_as::<_, (bool, bool, String, String)>(include_str!("../sql/read_archive_rights.sql"));
     let (create, temporary, role, database) = within(FACTS_LIMIT, query.fetch_one(cx.reader().await?)).await?;
-    let needed = [(create || exists, "CREATE"), (temporary, "TEMPORARY")];
+    let needed = [(create || schemas.is_empty(), "CREATE"), (temporary, "TEMPORARY")];
     let missing: Vec<&str> = needed.iter().filter(|(given, _)| !given).map(|(_, name)| *name).collect();
     if missing.is_empty() {
         return Ok(());

@@ -67,6 +67,9 @@ pub struct Inner {
     pub table: Qualified,
     /// Text over `r`, such a row: its name.
     pub name: String,
+    /// Condition over `r` that it belongs to one of the groups whose keys the SELECT at [`HELD`] gives, where that can be told.
+    #[serde(default)]
+    pub within: Option<String>,
 }
 
 /// What is done to a table.

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::catalogue::read_foreign_keys;
 use super::condition::{self, ConditionError};
-use super::rule::Inner;
+use super::rule::{HELD, Inner};
 use super::store::{Definition, KnownRule, Source, Store, exists};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
@@ -169,7 +169,10 @@ pub async fn find(
     if let Selection::Named(named) = selection {
         names.extend(named.iter().cloned());
     }
-    let around = around(conn, store, &rules, &names).await?;
+    let mut around = around(conn, store, &rules, &names).await?;
+    if let Selection::Named(named) = selection {
+        around.extend(back_around(conn, store, &rules, named, &which).await?);
+    }
     for wanted in around {
         match found.iter_mut().find(|known| known.group_id == wanted.group_id) {
             Some(known) => known.inner = wanted.inner,
@@ -195,6 +198,43 @@ async fn around(
         for inner in &rule.definition.inner {
             for source in store.sources(conn, Some(&inner.table)).await? {
                 add_around(conn, store, (rule, inner, &source), names, &mut found).await?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The groups that have come back with something of these names in them, and are meant.
+async fn back_around(
+    conn: &mut PgConnection,
+    store: &Store,
+    rules: &[KnownRule],
+    names: &[String],
+    which: &str,
+) -> Result<Vec<Wanted>, JobError> {
+    let mut found: Vec<Wanted> = Vec::new();
+    for rule in rules {
+        for Inner { table, name, within } in &rule.definition.inner {
+            let Some(within) = within else { continue };
+            let statement = Statement::built(format!(
+                "select g.group_id, g.group_key, array_agg(distinct i.name order by i.name) from {} g \
+                 join lateral (select {name} as name from {table} r where {name} = any($1) and ({})) i on true \
+                 where g.rule_id = {} and g.row_count = 0 and g.restored_at is not null and {which} \
+                 group by g.group_id, g.group_key order by g.group_key",
+                store.table("group_state"),
+                within.replace(HELD, "select g.group_key"),
+                rule.rule_id
+            ));
+            let query = sqlx::query_as::<_, (i64, String, Vec<String>)>(statement.to_sql()).bind(names);
+            let rows = match query.fetch_all(&mut *conn).await.map_err(PgError::from) {
+                // The table is gone, or another one by now.
+                Err(error) if error.fault() == Fault::Statement => continue,
+                rows => rows?,
+            };
+            for (group_id, group_key, inner) in rows {
+                if !found.iter().any(|known| known.group_id == group_id) {
+                    found.push(Wanted { rule: rule.clone(), group_id, group_key, rows: 0, inner });
+                }
             }
         }
     }
@@ -303,7 +343,6 @@ pub async fn check_names(
     names: &[String],
     found: &[Wanted],
 ) -> Result<(), JobError> {
-    let rules = store.rules(conn).await?;
     let statement = Statement::built(format!(
         "select n from unnest($1::text[]) n where not exists (select 1 from {} g where g.group_key = n)",
         store.table("group_state")
@@ -312,16 +351,9 @@ pub async fn check_names(
     unknown.retain(|name| !found.iter().any(|wanted| wanted.inner.contains(name)));
     if !unknown.is_empty() {
         // What came back with a group that it was in.
-        for Inner { table, name } in rules.iter().flat_map(|rule| rule.definition.inner.clone()) {
-            let statement = Statement::built(format!("select distinct {name} from {table} r where {name} = any($1)"));
-            let query = sqlx::query_scalar::<_, String>(statement.to_sql()).bind(&unknown);
-            match query.fetch_all(&mut *conn).await.map_err(PgError::from) {
-                Ok(back) => unknown.retain(|name| !back.contains(name)),
-                // The table is gone, or another one by now.
-                Err(error) if error.fault() == Fault::Statement => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let rules = store.rules(conn).await?;
+        let back = back_around(conn, store, &rules, &unknown, "true").await?;
+        unknown.retain(|name| !back.iter().any(|group| group.inner.contains(name)));
     }
     match unknown.first() {
         None => Ok(()),
@@ -356,11 +388,8 @@ async fn of_roots<'a>(
         let live = (is_live && !by_archival).then(|| of_group(root.to_string()));
         return Ok(sources.iter().map(of_shape).chain(live).collect());
     }
-    Ok(vec![of_group(match sources.first() {
-        Some(source) if !is_live => source.place.shown().to_string(),
-        Some(source) => source.place.all().to_string(),
-        None => root.to_string(),
-    })])
+    let live = is_live.then(|| of_group(root.to_string()));
+    Ok(sources.iter().map(|source| of_group(source.place.rows().to_string())).chain(live).collect())
 }
 
 /// The sources that a rule's groups may have rows in.

@@ -134,13 +134,15 @@ impl Store {
         exists(conn, &self.table("batch_source")).await
     }
 
-    /// Whether there is the schema for people.
+    /// Which of its schemas are not there.
     ///
     /// # Errors
     /// When the server cannot be asked.
-    pub async fn is_shown(&self, conn: &mut PgConnection) -> Result<bool, JobError> {
-        let query = sqlx::query_scalar("select pg_catalog.to_regnamespace($1) is not null");
-        Ok(within(CATALOGUE_LIMIT, query.bind(self.schema.to_string()).fetch_one(conn)).await?)
+    pub async fn missing_schemas(&self, conn: &mut PgConnection) -> Result<Vec<Ident>, JobError> {
+        let statement = "select n from unnest($1::text[]) n where not exists \
+                         (select from pg_catalog.pg_namespace s where s.nspname = n)";
+        let query = sqlx::query_scalar::<_, String>(statement).bind(vec![self.schema.0.clone(), self.store.0.clone()]);
+        Ok(within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?.into_iter().map(Ident).collect())
     }
 
     /// Everything that the catalogue knows of a table, the present shape first; of all tables without a name.
@@ -251,7 +253,35 @@ impl Store {
         missing(conn, &readers).await
     }
 
-    /// Refuses to replace what somebody else has put in the place of a reader: what is ours reads from the archive's own schema.
+    /// What somebody else has put in the place of a table's readers: what is ours reads from the archive's own schema.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn foreign_readers(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Vec<String>, JobError> {
+        let mut known = self.sources(conn, Some(table)).await?;
+        if known.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Source { place, shape, .. } = known.remove(0);
+        self.foreign(conn, &place, &shape, &earlier(known)).await
+    }
+
+    async fn foreign(
+        &self,
+        conn: &mut PgConnection,
+        place: &Place,
+        shape: &Shape,
+        older: &[(Place, Shape)],
+    ) -> Result<Vec<String>, JobError> {
+        let readers = layout::readers(place, shape, older);
+        let (functions, views): (Vec<Reader>, Vec<Reader>) = readers.into_iter().partition(|reader| reader.is_function);
+        let names = |readers: Vec<Reader>| readers.into_iter().map(|reader| reader.name).collect::<Vec<_>>();
+        let query = sqlx::query_scalar::<_, String>(include_str!("../sql/find_foreign_readers.sql"));
+        let query = query.bind(names(views)).bind(names(functions)).bind(&self.store.0).bind(self.store.to_string());
+        Ok(within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?)
+    }
+
+    /// Refuses to replace what somebody else has put in the place of a reader.
     async fn check_names(
         &self,
         conn: &mut PgConnection,
@@ -259,12 +289,7 @@ impl Store {
         shape: &Shape,
         older: &[(Place, Shape)],
     ) -> Result<(), JobError> {
-        let readers = layout::readers(place, shape, older);
-        let (functions, views): (Vec<Reader>, Vec<Reader>) = readers.into_iter().partition(|reader| reader.is_function);
-        let names = |readers: Vec<Reader>| readers.into_iter().map(|reader| reader.name).collect::<Vec<_>>();
-        let query = sqlx::query_scalar::<_, String>(include_str!("../sql/find_foreign_readers.sql"));
-        let query = query.bind(names(views)).bind(names(functions)).bind(&self.store.0).bind(self.store.to_string());
-        match within(CATALOGUE_LIMIT, query.fetch_optional(conn)).await? {
+        match self.foreign(conn, place, shape, older).await?.into_iter().next() {
             None => Ok(()),
             Some(name) => Err(JobError::Refused {
                 fault: Fault::Statement,

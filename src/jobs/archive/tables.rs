@@ -1,21 +1,24 @@
 //! The tables of the archive's catalogue, with a comment on everything in them.
 
 use super::store::Store;
-use crate::pg::statement::literal;
+use crate::pg::statement::{Ident, literal};
 
 impl Store {
-    /// The statements that make the schema for people where it is missing.
-    pub fn create_shown(&self) -> Vec<String> {
-        let schema = &self.schema;
+    /// The statements that make one of its schemas.
+    pub fn create_schema(&self, schema: &Ident) -> Vec<String> {
+        let about = if *schema == self.schema {
+            "Archived rows, as the tables had them; kept by pgupkeep."
+        } else {
+            "What is behind the archive: segments and their catalogue."
+        };
         vec![
             format!("create schema if not exists {schema}"),
-            format!("comment on schema {schema} is 'Archived rows, as the tables had them; kept by pgupkeep.'"),
+            format!("comment on schema {schema} is {}", literal(about)),
         ]
     }
 
     /// The statements that make the catalogue where it is missing.
     pub fn create(&self) -> Vec<String> {
-        let Self { store, .. } = self;
         let table = |name: &str, about: &str, columns: &[(&str, &str, &str)], end: &str| {
             let table = self.table(name);
             let lines = columns.iter().map(|(column, of, _)| format!("{column} {of}")).collect::<Vec<_>>().join(", ");
@@ -31,11 +34,7 @@ impl Store {
             );
             all
         };
-        let mut all = self.create_shown();
-        all.extend([
-            format!("create schema if not exists {store}"),
-            format!("comment on schema {store} is 'What is behind the archive: segments and their catalogue.'"),
-        ]);
+        let mut all = Vec::new();
         all.extend(table(
             "source",
             "Each table that was archived, once for each shape that it has had.",

@@ -16,4 +16,3 @@ select n
   join pg_catalog.pg_proc p on p.oid = pg_catalog.to_regprocedure(n)
   join pg_catalog.pg_namespace s on s.oid = p.pronamespace
  where s.nspname <> $3 and strpos(p.prosrc, $4 || '.') = 0
- limit 1

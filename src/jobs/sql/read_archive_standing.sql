@@ -6,10 +6,11 @@ with ours as (
     select c.oid, c.relowner
       from ours o
       join pg_catalog.pg_class c on c.relnamespace = o.oid and c.relkind in ('r', 'v')
-     where o.nspname = $2
+     where o.nspname = $2 and c.relname ~ '^(source|rule|group_state|batch|batch_source|(segments|rows)_[0-9]+)$'
 ), owners as (
     select relowner as owner from relations
-     union select p.proowner from ours o join pg_catalog.pg_proc p on p.pronamespace = o.oid where o.nspname = $2
+     union select p.proowner from ours o join pg_catalog.pg_proc p on p.pronamespace = o.oid
+     where o.nspname = $2 and p.proname ~ '^all_rows_[0-9]+$'
 )
 select current_user::text as role,
        coalesce((select bool_and(pg_catalog.has_schema_privilege(oid, 'USAGE')) from ours), true)
@@ -17,7 +18,8 @@ select current_user::text as role,
        coalesce((select bool_and(pg_catalog.has_schema_privilege(oid, 'USAGE')
                                  and pg_catalog.has_schema_privilege(oid, 'CREATE')) from ours), true) as makes,
        r.rolname::text as owner,
-       coalesce(r.rolsuper, false) as owner_is_superuser
+       case when not r.rolsuper then r.rolname::text end as to_join,
+       (select m.rolinherit from pg_catalog.pg_roles m where m.rolname = current_user) as inherits
   from (select 1) one
   left join lateral (
        select a.rolname, a.rolsuper

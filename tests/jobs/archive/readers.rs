@@ -125,6 +125,7 @@ async fn views_that_somebody_drops_are_made_anew_with_their_readers() {
 async fn what_somebody_else_has_put_in_the_place_of_a_view_is_left_alone() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;
+    cluster.execute("postgres", "create role reader").await;
     let place = Workplace::new(&cluster, EVENTS).await;
     place.run(&events(json!({}))).await.succeeded();
     for (theirs, gone) in [
@@ -136,7 +137,11 @@ async fn what_somebody_else_has_put_in_the_place_of_a_view_is_left_alone() {
         place.execute(&format!("create {theirs}")).await;
         let told = format!("{:?}", place.run(&events(json!({}))).await.finish);
         assert!(told.contains("is somebody else's by now") && told.contains("it was left alone"), "{theirs}: {told}");
+        place.execute("grant select on t to reader").await;
+        let _partial = place.run(&events(json!({}))).await;
         let name = gone.split_once(' ').unwrap().1;
+        assert!(!may_read(&place, "reader", name).await, "{theirs}");
+        place.execute("revoke select on t from reader").await;
         assert_eq!(place.ask(&format!("select mine from {name}")).await, "1");
         assert_ne!(damage(&mut place.session().await).await, Vec::<String>::new());
         place.execute(&format!("drop {gone}")).await;
@@ -236,6 +241,29 @@ async fn a_role_that_did_not_make_the_archive_is_told_the_grant_that_lets_it_rea
     place.run(&events(json!({ "older_than": "250days" }))).await.succeeded();
     place.run(&restore_all()).await.succeeded();
     assert_eq!(place.ask("select count(*) from t").await, "900");
+}
+
+#[tokio::test]
+async fn schemas_that_were_made_for_the_archive_are_used_and_are_made_anew_only_where_that_is_allowed() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    cluster.execute("postgres", "create role keeper login").await;
+    let place = Workplace::new(&cluster, EVENTS).await.working_as("keeper");
+    let database = place.database.clone();
+    let made = "create schema archive; create schema archive_store; grant usage, create on schema archive, archive_store to keeper";
+    place.execute(made).await;
+    place.execute(&format!("grant temporary on database {database} to keeper")).await;
+    place.execute("grant select, insert, update, delete on t to keeper").await;
+    place.run(&events(json!({}))).await.succeeded();
+    // What else somebody keeps there is theirs.
+    place.execute("create view archive_store.report as select * from archive_store.batch").await;
+    place.run(&restore_all()).await.succeeded();
+    place.execute("drop schema archive cascade").await;
+    let told = format!("{:?}", place.run(&events(json!({}))).await.finish).replace('\\', "");
+    assert!(told.contains(&format!("GRANT CREATE ON DATABASE \"{database}\" TO \"keeper\"")), "{told}");
+    place.execute(&format!("grant create on database {database} to keeper")).await;
+    place.run(&events(json!({}))).await.succeeded();
+    assert_eq!(damage(&mut place.session().await).await, Vec::<String>::new());
 }
 
 #[tokio::test]

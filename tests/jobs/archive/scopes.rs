@@ -282,12 +282,23 @@ async fn a_run_comes_back_by_its_id_with_the_experiment_that_it_was_archived_in(
         // One that no other rule knows is back, and by its id again changes nothing.
         place.execute("select s.run('w', 'FINISHED', 300, 3)").await;
         place.run(&scope("experiments")).await.succeeded();
-        for hold in ["90days", "200days", "off"] {
+        place.run(&restore(json!({ "groups": ["w"] }))).await.succeeded();
+        let held = "select (hold_until > now() + interval '100 days')::text from archive_store.group_state where group_key = '3'";
+        for (hold, step, until) in [
+            ("90days", None, "false"),
+            ("200days", Some("hold 3 of mlflow/experiments, which w came back with"), "true"),
+            ("off", Some("end the hold of 3 of mlflow/experiments, which w came back with"), ""),
+        ] {
             let again = restore(json!({ "groups": ["w"], "hold": hold }));
+            assert_eq!(place.plan(&again).await, step.into_iter().collect::<Vec<_>>(), "{hold}");
             place.run(&again).await.succeeded();
+            assert_eq!(place.ask(&format!("select coalesce(({held}), '')")).await, until, "{hold}");
             assert_eq!(place.plan(&again).await, Vec::<String>::new(), "{hold}");
             assert_eq!(place.ask("select count(*) from public.runs where run_uuid = 'w'").await, "1");
         }
+        place.execute("select s.run('never', 'FINISHED', 1, 9)").await;
+        let told = format!("{:?}", place.run(&restore(json!({ "groups": ["never"] }))).await.finish);
+        assert!(told.contains("the archive knows no group"), "{told}");
     }
 }
 

@@ -296,7 +296,7 @@ impl Ground<'_> {
             locks,
             parts,
             marks,
-            inner: self.inner()?,
+            inner: self.inner(name)?,
             unmarks: self.scope.unmarks.iter().map(|sql| self.expand(sql)).collect::<Result<_, _>>()?,
             wanted: self.scope.wanted.as_deref().map(|sql| self.expand(sql)).transpose()?,
             schema_version: None,
@@ -346,12 +346,14 @@ impl Ground<'_> {
     }
 
     /// What moves here and is the root of other scopes.
-    fn inner(&self) -> Result<Vec<Inner>, JobError> {
+    fn inner(&self, this: &str) -> Result<Vec<Inner>, JobError> {
         let mut all: Vec<Inner> = Vec::new();
-        let others = self.preset.scopes.values().filter(|other| other.root.table != self.scope.root.table);
-        for root in others.map(|other| &other.root) {
+        for other in self.preset.scopes.values().filter(|other| other.root.table != self.scope.root.table) {
+            let root = &other.root;
             let Some((_, facts)) = self.parts().find(|(part, _)| part.table == root.table) else { continue };
-            let inner = Inner { table: facts.name.clone(), name: self.expand(&root.group)? };
+            let within = other.held_with.iter().find(|with| with.scopes.iter().any(|scope| scope == this));
+            let within = within.map(|with| self.expand(&with.when)).transpose()?;
+            let inner = Inner { table: facts.name.clone(), name: self.expand(&root.group)?, within };
             if !all.contains(&inner) {
                 all.push(inner);
             }
