@@ -164,6 +164,7 @@ impl Job for ArchiveRestore {
                 format!("there is no archive in the schema {} of this database; nothing was restored", self.schema);
             return Err(JobError::Refused { fault: Fault::Statement, message });
         }
+        store.check_readable(conn).await?;
         store.check_owned(conn).await?;
         let which = match (self.hold, &selection) {
             (Limit::Off, _) => Which::ArchivedOrHeld,

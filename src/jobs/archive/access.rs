@@ -20,8 +20,8 @@ struct Standing {
     owner: Option<String>,
     /// The same, unless it is a superuser, whose membership nobody should be given.
     to_join: Option<String>,
-    /// Whether the role has the rights of what it is a member of.
-    inherits: bool,
+    /// Whether a GRANT says that the role has the rights of what it becomes a member of; the role itself does so before 16.
+    inherits_by_grant: bool,
 }
 
 impl Store {
@@ -50,30 +50,44 @@ impl Store {
         })
     }
 
+    /// Refuses to make something in schemas in which the role may make nothing, and names the GRANT.
+    ///
+    /// # Errors
+    /// That, or the server cannot be asked.
+    pub async fn check_makes(&self, conn: &mut PgConnection) -> Result<(), JobError> {
+        let Standing { role, makes, .. } = self.standing(conn).await?;
+        if makes {
+            return Ok(());
+        }
+        let missing = self.missing_schemas(conn).await?;
+        let there = [&self.schema, &self.store].into_iter().filter(|schema| !missing.contains(schema));
+        let (there, role) = (there.map(ToString::to_string).collect::<Vec<_>>().join(", "), Ident(role));
+        Err(JobError::Refused {
+            fault: Fault::Privilege,
+            message: format!(
+                "the role {role} may make nothing where the archive is to be: GRANT USAGE, CREATE ON SCHEMA {there} TO {role}; \
+                 nothing was touched"
+            ),
+        })
+    }
+
     /// Refuses to work on an archive that is not the role's own, and says how it becomes that.
     ///
     /// # Errors
     /// That, or the server cannot be asked.
     pub async fn check_owned(&self, conn: &mut PgConnection) -> Result<(), JobError> {
-        let Standing { role, makes, owner, to_join, inherits, .. } = self.standing(conn).await?;
-        let (Self { schema, store }, role) = (self, Ident(role));
-        let Some(owner) = owner.map(Ident) else {
-            if makes {
-                return Ok(());
-            }
-            let message = format!(
-                "the role {role} may make nothing in the schemas of the archive: GRANT USAGE, CREATE ON SCHEMA {schema}, {store} \
-                 TO {role}; nothing was touched"
-            );
-            return Err(JobError::Refused { fault: Fault::Privilege, message });
-        };
+        let Standing { role, owner, to_join, inherits_by_grant, .. } = self.standing(conn).await?;
+        let Some(owner) = owner.map(Ident) else { return Ok(()) };
+        let (schema, role) = (&self.schema, Ident(role));
         let remedy = match to_join.map(Ident) {
             None => "`pgupkeep doctor` prints the statements that hand it over".to_owned(),
             Some(owner) => {
-                let first = if inherits { String::new() } else { format!("ALTER ROLE {role} INHERIT; ") };
-                format!(
-                    "{first}GRANT {owner} TO {role}, or hand it over by the statements that `pgupkeep doctor` prints"
-                )
+                let grant = if inherits_by_grant {
+                    format!("GRANT {owner} TO {role} WITH INHERIT TRUE")
+                } else {
+                    format!("GRANT {owner} TO {role} (which must not be NOINHERIT)")
+                };
+                format!("{grant}, or hand it over by the statements that `pgupkeep doctor` prints")
             }
         };
         Err(JobError::Refused {

@@ -310,6 +310,7 @@ async fn lacks_something(store: &Store, rule: &Rule, cx: &mut Context) -> Result
 
 /// Refuses where the archive could not be made, or a batch not be begun, and names the GRANT.
 async fn check_rights(store: &Store, cx: &mut Context) -> Result<(), JobError> {
+    store.check_makes(cx.reader().await?).await?;
     let schemas = store.missing_schemas(cx.reader().await?).await?;
     let query = sqlx::query_as::<_, (bool, bool, String, String)>(include_str!("../sql/read_archive_rights.sql"));
     let (create, temporary, role, database) = within(FACTS_LIMIT, query.fetch_one(cx.reader().await?)).await?;

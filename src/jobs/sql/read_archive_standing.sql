@@ -19,7 +19,7 @@ select current_user::text as role,
                                  and pg_catalog.has_schema_privilege(oid, 'CREATE')) from ours), true) as makes,
        r.rolname::text as owner,
        case when not r.rolsuper then r.rolname::text end as to_join,
-       (select m.rolinherit from pg_catalog.pg_roles m where m.rolname = current_user) as inherits
+       pg_catalog.current_setting('server_version_num')::integer >= 160000 as inherits_by_grant
   from (select 1) one
   left join lateral (
        select a.rolname, a.rolsuper
