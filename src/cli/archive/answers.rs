@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::output;
-use crate::jobs::archive::holdings::{GroupRows, Held, Stored};
+use crate::jobs::archive::holdings::{ArchiveGroupTable, ArchiveRule, ArchiveTable};
 use crate::jobs::archive::verify::Verified;
 
 /// What `archive list` answers.
@@ -14,58 +14,6 @@ pub struct ArchiveList {
     pub rules: Vec<ArchiveRule>,
     /// What is held of each table, once for each shape that the table has had.
     pub tables: Vec<ArchiveTable>,
-}
-
-/// What the archive holds by one rule.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ArchiveRule {
-    /// The rule, such as `mlflow/metric_history`.
-    pub rule: String,
-    /// The condition that its rows had to fulfil, by the configuration.
-    pub condition: Option<String>,
-    /// Groups that have rows in the archive, such as runs.
-    pub groups: i64,
-    /// Their rows, of all tables.
-    pub rows: i64,
-    /// When the least recent of them was last active.
-    pub oldest_activity: Option<String>,
-    /// When the most recent of them was last active.
-    pub newest_activity: Option<String>,
-    /// When rows were last archived.
-    pub archived_at: Option<String>,
-    /// Groups that are held, that is not archived again for now.
-    pub held: i64,
-}
-
-impl From<Held> for ArchiveRule {
-    fn from(held: Held) -> Self {
-        let Held { rule, condition, groups, rows, oldest_activity, newest_activity, archived_at, held } = held;
-        Self { rule, condition, groups, rows, oldest_activity, newest_activity, archived_at, held }
-    }
-}
-
-/// What the archive holds of one table.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ArchiveTable {
-    /// The table, as `schema.table`.
-    pub table: String,
-    /// The view that shows its archived rows.
-    pub view: String,
-    /// The table of its segments; each shape that the table has had has its own.
-    pub store: String,
-    /// Segments.
-    pub segments: i64,
-    /// Rows.
-    pub rows: i64,
-    /// Bytes of the segments with their indexes.
-    pub bytes: i64,
-}
-
-impl From<Stored> for ArchiveTable {
-    fn from(stored: Stored) -> Self {
-        let Stored { table, view, store, segments, rows, bytes } = stored;
-        Self { table, view, store, segments, rows, bytes }
-    }
 }
 
 /// What the archive holds of one group.
@@ -81,26 +29,6 @@ pub struct ArchiveGroup {
     pub rows: i64,
     /// The same by table.
     pub tables: Vec<ArchiveGroupTable>,
-}
-
-/// What the archive holds of one group in one table.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ArchiveGroupTable {
-    /// The table, as `schema.table`.
-    pub table: String,
-    /// Segments.
-    pub segments: i64,
-    /// Rows.
-    pub rows: i64,
-    /// The batches that hold them.
-    pub batches: Vec<i64>,
-}
-
-impl From<GroupRows> for ArchiveGroupTable {
-    fn from(rows: GroupRows) -> Self {
-        let GroupRows { table, segments, rows, batches } = rows;
-        Self { table, segments, rows, batches }
-    }
 }
 
 /// What `archive verify` found of one table.

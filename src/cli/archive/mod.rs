@@ -21,7 +21,8 @@ use crate::jobs::archive::store::Store;
 use crate::jobs::archive::verify::{self, Groups};
 use crate::jobs::context::JobError;
 
-pub use answers::{ArchiveDamage, ArchiveGroup, ArchiveGroupTable, ArchiveList, ArchiveRule, ArchiveTable};
+pub use crate::jobs::archive::holdings::{ArchiveGroupTable, ArchiveRule, ArchiveTable};
+pub use answers::{ArchiveDamage, ArchiveGroup, ArchiveList};
 
 /// What `archive` is asked.
 #[derive(Debug, clap::Args)]
@@ -142,10 +143,7 @@ async fn list(path: &Path, place: &Place) -> Result<Exit, Exit> {
         let rules = holdings::held(&mut conn, &store).await?;
         let sources = store.sources(&mut conn, None).await?;
         let tables = holdings::stored(&mut conn, &sources).await?;
-        Ok::<_, JobError>(ArchiveList {
-            rules: rules.into_iter().map(Into::into).collect(),
-            tables: tables.into_iter().map(Into::into).collect(),
-        })
+        Ok::<_, JobError>(ArchiveList { rules, tables })
     };
     let answer = answer.await.map_err(|error| refuse(&prepared, &error))?;
     leave(conn).await;
@@ -164,7 +162,6 @@ async fn show(path: &Path, args: &Show) -> Result<Exit, Exit> {
         for wanted in selection::find(&mut conn, &store, None, &named, Which::Archived).await? {
             let sources = selection::sources_of(&mut conn, &store, &wanted.rule).await?;
             let tables = holdings::group_rows(&mut conn, &sources, wanted.group_id).await?;
-            let tables = tables.into_iter().map(Into::into).collect();
             let (group, rule, inner, rows) = (wanted.group_key, wanted.rule.name, wanted.inner, wanted.rows);
             groups.push(ArchiveGroup { group, rule, inner, rows, tables });
         }

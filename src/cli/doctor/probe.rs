@@ -91,7 +91,14 @@ async fn archival_of(job: &JobSpec, connection: &Connection, role: &str) -> Arch
         let mut conn = conn.map_err(|error| error.to_string())?;
         let store = Store::new(&spec.schema);
         let schemas = (store.schema.0.as_str(), store.store.0.as_str());
-        let foreign = hand_over(&mut conn, schemas, role, Whose::Others).await.map_err(|error| error.to_string())?;
+        // Whether it could be worked on is the job's own to say.
+        let foreign = match store.check_usable(&mut conn).await {
+            Ok(()) => Vec::new(),
+            Err(error) if error.fault() == Fault::Privilege => {
+                hand_over(&mut conn, schemas, role, Whose::Others).await.map_err(|error| error.to_string())?
+            }
+            Err(error) => return Err(error.to_string()),
+        };
         let handover =
             hand_over(&mut conn, schemas, ROLE, Whose::NotTheRoles).await.map_err(|error| error.to_string())?;
         let moves = moves_of(&spec, &store, &mut conn).await.map_err(|error| Refusal::of(&error));

@@ -50,6 +50,15 @@ impl Store {
         })
     }
 
+    /// Refuses to work on an archive that archivals could not go on with, and names the GRANT.
+    ///
+    /// # Errors
+    /// That, or the server cannot be asked.
+    pub async fn check_usable(&self, conn: &mut PgConnection) -> Result<(), JobError> {
+        self.check_owned(conn).await?;
+        self.check_makes(conn).await
+    }
+
     /// Refuses to make something in schemas in which the role may make nothing, and names the GRANT.
     ///
     /// # Errors

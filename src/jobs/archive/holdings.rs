@@ -1,5 +1,6 @@
 //! What an archive holds: by rule, by table, of one group.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgConnection;
 
@@ -7,14 +8,14 @@ use super::store::{Source, Store};
 use crate::jobs::context::JobError;
 use crate::pg::statement::Statement;
 
-/// One rule's rows in one table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
-pub struct Held {
-    /// The rule.
+/// What the archive holds by one rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema, sqlx::FromRow)]
+pub struct ArchiveRule {
+    /// The rule, such as `mlflow/metric_history`.
     pub rule: String,
     /// The condition that its rows had to fulfil, by the configuration.
     pub condition: Option<String>,
-    /// Groups that have rows in the archive.
+    /// Groups that have rows in the archive, such as runs.
     pub groups: i64,
     /// Their rows, of all tables.
     pub rows: i64,
@@ -24,7 +25,7 @@ pub struct Held {
     pub newest_activity: Option<String>,
     /// When rows were last archived.
     pub archived_at: Option<String>,
-    /// Groups that are held: not archived again for now.
+    /// Groups that are held, that is not archived again for now.
     pub held: i64,
 }
 
@@ -37,7 +38,7 @@ fn instant(sql: &str) -> String {
 ///
 /// # Errors
 /// When it cannot be read.
-pub async fn held(conn: &mut PgConnection, store: &Store) -> Result<Vec<Held>, JobError> {
+pub async fn held(conn: &mut PgConnection, store: &Store) -> Result<Vec<ArchiveRule>, JobError> {
     let statement = Statement::built(format!(
         "select u.name as rule, u.definition ->> 'condition' as condition, count(*) filter (where g.row_count > 0) as groups, \
          coalesce(sum(g.row_count), 0)::bigint as rows, \
@@ -53,9 +54,9 @@ pub async fn held(conn: &mut PgConnection, store: &Store) -> Result<Vec<Held>, J
     Ok(sqlx::query_as(statement.to_sql()).fetch_all(conn).await?)
 }
 
-/// The bytes that a table takes in the archive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Stored {
+/// What the archive holds of one table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ArchiveTable {
     /// The table, as `schema.table`.
     pub table: String,
     /// The view that shows its archived rows.
@@ -74,7 +75,7 @@ pub struct Stored {
 ///
 /// # Errors
 /// When it cannot be read.
-pub async fn stored(conn: &mut PgConnection, sources: &[Source]) -> Result<Vec<Stored>, JobError> {
+pub async fn stored(conn: &mut PgConnection, sources: &[Source]) -> Result<Vec<ArchiveTable>, JobError> {
     let mut all = Vec::new();
     for source in sources {
         let segments = source.place.segments();
@@ -85,14 +86,14 @@ pub async fn stored(conn: &mut PgConnection, sources: &[Source]) -> Result<Vec<S
         let row = sqlx::query_as::<_, (i64, i64, i64)>(statement.to_sql()).fetch_one(&mut *conn).await?;
         let (count, rows, bytes) = row;
         let (table, view) = (source.shape.table.plain(), source.place.shown().plain());
-        all.push(Stored { table, view, store: segments.plain(), segments: count, rows, bytes });
+        all.push(ArchiveTable { table, view, store: segments.plain(), segments: count, rows, bytes });
     }
     Ok(all)
 }
 
-/// One group's rows in one table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct GroupRows {
+/// What the archive holds of one group in one table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ArchiveGroupTable {
     /// The table, as `schema.table`.
     pub table: String,
     /// Segments.
@@ -111,7 +112,7 @@ pub async fn group_rows(
     conn: &mut PgConnection,
     sources: &[Source],
     group_id: i64,
-) -> Result<Vec<GroupRows>, JobError> {
+) -> Result<Vec<ArchiveGroupTable>, JobError> {
     let mut all = Vec::new();
     for source in sources {
         let statement = Statement::built(format!(
@@ -122,7 +123,7 @@ pub async fn group_rows(
             sqlx::query_as::<_, (i64, i64, Vec<i64>)>(statement.to_sql()).bind(group_id).fetch_one(&mut *conn).await?;
         let (segments, rows, batches) = row;
         if segments > 0 {
-            all.push(GroupRows { table: source.shape.table.plain(), segments, rows, batches });
+            all.push(ArchiveGroupTable { table: source.shape.table.plain(), segments, rows, batches });
         }
     }
     Ok(all)

@@ -34,6 +34,7 @@ mod pace;
 mod perform;
 mod plan;
 pub mod preset;
+pub mod readers;
 pub mod resolve;
 pub mod restore;
 pub mod rule;

@@ -307,21 +307,6 @@ impl Search<'_> {
         rule: &KnownRule,
         which: &str,
     ) -> Result<Vec<(i64, String, i64)>, ConditionError> {
-        let Some((condition, over)) = &self.written else { return self.look(conn, store, rule, which).await };
-        let look = async |conn: &mut PgConnection| {
-            condition::check(condition, over, conn).await?;
-            self.look(conn, store, rule, which).await
-        };
-        condition::reading(conn, look).await
-    }
-
-    async fn look(
-        &self,
-        conn: &mut PgConnection,
-        store: &Store,
-        rule: &KnownRule,
-        which: &str,
-    ) -> Result<Vec<(i64, String, i64)>, ConditionError> {
         let statement = Statement::built(format!(
             "select g.group_id, g.group_key, g.row_count from {} g where g.rule_id = {} and {which} and {} \
              order by g.last_activity, g.group_key",
@@ -329,7 +314,13 @@ impl Search<'_> {
             rule.rule_id,
             self.condition
         ));
-        Ok(sqlx::query_as(statement.to_sql()).fetch_all(conn).await.map_err(PgError::from)?)
+        let look = async |conn: &mut PgConnection| {
+            if let Some((condition, over)) = &self.written {
+                condition::check(condition, over, conn).await?;
+            }
+            Ok(sqlx::query_as(statement.to_sql()).fetch_all(conn).await.map_err(PgError::from)?)
+        };
+        if self.written.is_some() { condition::reading(conn, look).await } else { look(conn).await }
     }
 }
 

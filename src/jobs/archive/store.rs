@@ -12,7 +12,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::digest::Digest;
-use super::layout::{self, Place, Reader, fitting};
+use super::layout::{self, Place, fitting};
+use super::readers::{show, show_missing};
 use super::rule::{Inner, Part};
 use super::shape::{Column, Shape};
 use crate::fault::Fault;
@@ -189,7 +190,7 @@ impl Store {
             if !missing.is_empty() {
                 let Source { place, shape, .. } = known.remove(0);
                 self.check_names(conn, &place, &shape, &earlier(known.clone())).await?;
-                execute(conn, &layout::show_missing(&place, &shape, &earlier(known), &missing)).await?;
+                execute(conn, &show_missing(&place, &shape, &earlier(known), &missing)).await?;
                 // What is made anew is read by nobody yet.
                 self.set(conn, &shape.table, "readers = '{}'").await?;
             }
@@ -204,7 +205,7 @@ impl Store {
             within(CATALOGUE_LIMIT, query.execute(&mut *conn)).await?;
             let older = earlier(known);
             self.check_names(conn, &place, shape, &older).await?;
-            execute(conn, &layout::show(&place, shape, &older)).await?;
+            execute(conn, &show(&place, shape, &older)).await?;
             return Ok(place);
         }
         let view = match known.first() {
@@ -234,73 +235,9 @@ impl Store {
         let older = earlier(known);
         self.check_names(conn, &place, shape, &older).await?;
         let mut statements = layout::create(&place, shape, lz4);
-        statements.extend(layout::show(&place, shape, &older));
+        statements.extend(show(&place, shape, &older));
         execute(conn, &statements).await?;
         Ok(place)
-    }
-
-    /// The views and functions that people read a table's archived rows by, and that are gone.
-    ///
-    /// # Errors
-    /// When the server cannot be asked.
-    pub async fn missing_readers(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Vec<String>, JobError> {
-        let mut known = self.sources(conn, Some(table)).await?;
-        if known.is_empty() {
-            return Ok(Vec::new());
-        }
-        let Source { place, shape, .. } = known.remove(0);
-        let readers = layout::readers(&place, &shape, &earlier(known));
-        missing(conn, &readers).await
-    }
-
-    /// What somebody else has put in the place of a table's readers: what is ours reads from the archive's own schema.
-    ///
-    /// # Errors
-    /// When the server cannot be asked.
-    pub async fn foreign_readers(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Vec<String>, JobError> {
-        let mut known = self.sources(conn, Some(table)).await?;
-        if known.is_empty() {
-            return Ok(Vec::new());
-        }
-        let Source { place, shape, .. } = known.remove(0);
-        self.foreign(conn, &place, &shape, &earlier(known)).await
-    }
-
-    async fn foreign(
-        &self,
-        conn: &mut PgConnection,
-        place: &Place,
-        shape: &Shape,
-        older: &[(Place, Shape)],
-    ) -> Result<Vec<String>, JobError> {
-        let readers = layout::readers(place, shape, older);
-        let (functions, views): (Vec<Reader>, Vec<Reader>) = readers.into_iter().partition(|reader| reader.is_function);
-        let names = |readers: Vec<Reader>| readers.into_iter().map(|reader| reader.name).collect::<Vec<_>>();
-        let query = sqlx::query_scalar::<_, String>(include_str!("../sql/find_foreign_readers.sql"));
-        let query = query.bind(names(views)).bind(names(functions)).bind(&self.store.0).bind(self.store.to_string());
-        Ok(within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?)
-    }
-
-    /// Refuses to replace what somebody else has put in the place of a reader.
-    async fn check_names(
-        &self,
-        conn: &mut PgConnection,
-        place: &Place,
-        shape: &Shape,
-        older: &[(Place, Shape)],
-    ) -> Result<(), JobError> {
-        match self.foreign(conn, place, shape, older).await?.into_iter().next() {
-            None => Ok(()),
-            Some(name) => Err(JobError::Refused {
-                fault: Fault::Statement,
-                message: format!(
-                    "{name} is somebody else's by now, and archived rows of {} are read by that name; it was left alone: rename it, and \
-                     the next archival makes its own anew (meanwhile they are in {})",
-                    shape.table.plain(),
-                    place.rows()
-                ),
-            }),
-        }
     }
 
     /// Sets a column of all of a table's sources.
@@ -501,17 +438,7 @@ pub(super) async fn exists(conn: &mut PgConnection, name: &Qualified) -> Result<
     Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?)
 }
 
-/// Which of these views and functions are not there.
-async fn missing(conn: &mut PgConnection, readers: &[Reader]) -> Result<Vec<String>, JobError> {
-    let names: Vec<&str> = readers.iter().map(|reader| &*reader.name).collect();
-    let are_functions: Vec<bool> = readers.iter().map(|reader| reader.is_function).collect();
-    let statement = "select n from unnest($1::text[], $2::bool[]) r(n, is_function) where case when is_function \
-                     then pg_catalog.to_regprocedure(n) is null else pg_catalog.to_regclass(n) is null end";
-    let query = sqlx::query_scalar(statement).bind(names).bind(are_functions);
-    Ok(within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?)
-}
-
-fn earlier(sources: Vec<Source>) -> Vec<(Place, Shape)> {
+pub(super) fn earlier(sources: Vec<Source>) -> Vec<(Place, Shape)> {
     sources.into_iter().map(|source| (source.place, source.shape)).collect()
 }
 
