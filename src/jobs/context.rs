@@ -436,8 +436,10 @@ impl Context {
     /// Tells people something about a plan that is no step of it: what is left out and why, what is expected.
     pub fn note(&mut self, note: impl Into<String>) {
         let note = note.into();
-        tracing::info!("{note}");
-        self.notes.push(note);
+        if !self.notes.contains(&note) {
+            tracing::info!("{note}");
+            self.notes.push(note);
+        }
     }
 
     /// What was told about the plan.

@@ -212,9 +212,10 @@ impl Move<'_> {
     /// Looks again, now that they are locked, with what others have committed meanwhile.
     fn unpick(&self) -> String {
         let Root { table, fenced, .. } = &self.rule.root;
+        // A scalar, which is asked for by each row's place: a join would have every root of the table looked at.
         format!(
-            "delete from pg_temp.pgupkeep_picked p where not exists (select 1 from {table} r \
-             where r.ctid = p.tid and ({fenced}) and {})",
+            "delete from pg_temp.pgupkeep_picked p where not coalesce((select true from {table} r \
+             where r.ctid = p.tid and ({fenced}) and {}), false)",
             self.not_held()
         )
     }

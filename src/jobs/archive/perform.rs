@@ -40,7 +40,7 @@ pub(super) async fn perform(spec: &Archive, step: &Step, cx: &mut Context) -> Re
         Step::Prepare { rule, .. } => prepare(spec, rule, &name, cx).await,
         Step::Move(step) => move_rows(spec, step, &name, cx).await,
         Step::Vacuum(tables) => vacuum(tables, cx).await,
-        Step::Reindex(tables) => reindex(spec, tables, cx).await,
+        Step::Reindex(which, tables) => reindex(spec, *which, tables, cx).await,
         Step::Report(step) => report(spec, step, &name, cx).await,
         Step::Expire(step) => super::expire::perform(spec, step, &name, cx).await,
     }
@@ -338,29 +338,32 @@ async fn vacuum(tables: &[Qualified], cx: &mut Context) -> Result<StepReport, Jo
     inner(cx.as_a_part(async |cx| drive::drive(&job, cx).await).await)
 }
 
-/// Rebuilds the indexes of the tables that this run took a large share of; the others' by the evidence of their bloat.
-async fn reindex(spec: &Archive, tables: &[Qualified], cx: &mut Context) -> Result<StepReport, JobError> {
-    let store = Store::new(&spec.schema);
-    let shares = match cx.run_id() {
-        Some(run_id) => store.moved_shares(cx.reader().await?, run_id).await?,
-        None => Vec::new(),
+/// Rebuilds all indexes of the tables that this run took a large share of, or by the evidence of their bloat.
+async fn reindex(
+    spec: &Archive,
+    which: Rebuild,
+    tables: &[Qualified],
+    cx: &mut Context,
+) -> Result<StepReport, JobError> {
+    let tables = match which {
+        Rebuild::All => shrunk(spec, tables, cx).await?,
+        Rebuild::Bloated => tables.to_vec(),
     };
-    let is_much = |table: &&Qualified| shares.iter().any(|(known, share)| known == *table && *share >= MUCH);
-    let (much, little): (Vec<&Qualified>, Vec<&Qualified>) = tables.iter().partition(is_much);
-    let exclude = exclusion_constraints(tables, cx).await?;
-    let mut last = StepReport::Done(Measures::default());
-    for (tables, which) in [(much, Rebuild::All), (little, Rebuild::Bloated)] {
-        let tables: Vec<Qualified> = tables.into_iter().cloned().collect();
-        if !tables.is_empty() {
-            let (disk, keep_free, exclude) = (spec.disk.clone(), spec.keep_free, exclude.clone());
-            let job = Reindex { exclude, disk, keep_free, ..Reindex::of_tables(&tables, which) };
-            let report = inner(cx.as_a_part(async |cx| drive::drive(&job, cx).await).await)?;
-            if matches!(last, StepReport::Done(_)) {
-                last = report;
-            }
-        }
+    if tables.is_empty() {
+        return Ok(StepReport::Done(Measures::default()));
     }
-    Ok(last)
+    let exclude = exclusion_constraints(&tables, cx).await?;
+    let (disk, keep_free) = (spec.disk.clone(), spec.keep_free);
+    let job = Reindex { exclude, disk, keep_free, ..Reindex::of_tables(&tables, which) };
+    inner(cx.as_a_part(async |cx| drive::drive(&job, cx).await).await)
+}
+
+/// The tables that this run took a large share of.
+async fn shrunk(spec: &Archive, tables: &[Qualified], cx: &mut Context) -> Result<Vec<Qualified>, JobError> {
+    let Some(run_id) = cx.run_id() else { return Ok(Vec::new()) };
+    let shares = Store::new(&spec.schema).moved_shares(cx.reader().await?, run_id).await?;
+    let is_much = |table: &&Qualified| shares.iter().any(|(known, share)| known == *table && *share >= MUCH);
+    Ok(tables.iter().filter(is_much).cloned().collect())
 }
 
 /// The indexes of these tables that no REINDEX CONCURRENTLY rebuilds; they stay as they are, and are told.

@@ -19,6 +19,7 @@ use super::{backup, expire, layout};
 use crate::amounts::rough_size;
 use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
+use crate::jobs::reindex::Rebuild;
 use crate::jobs::vacuum::lock_holder;
 use crate::pg::connect::within;
 use crate::pg::statement::Ident;
@@ -91,11 +92,15 @@ pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, 
     steps.extend(moves.into_iter().map(Step::Move));
     let tables = step::tables(&rule);
     if is_worth && (rows > 0 || moved_before) {
+        // First what shrank: VACUUM has little to do in indexes that are new, and much in those that lost their rows.
+        if spec.reindex {
+            steps.push(Step::Reindex(Rebuild::All, tables.clone()));
+        }
         if spec.vacuum {
             steps.push(Step::Vacuum(tables.clone()));
         }
         if spec.reindex {
-            steps.push(Step::Reindex(tables.clone()));
+            steps.push(Step::Reindex(Rebuild::Bloated, tables.clone()));
         }
     }
     if rows > 0 {

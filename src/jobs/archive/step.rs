@@ -13,6 +13,7 @@ use super::rule::Rule;
 use super::store::Store;
 use crate::amounts::rough_size;
 use crate::jobs::context::{Context, JobError};
+use crate::jobs::reindex::Rebuild;
 use crate::lengths::CalendarSpan;
 use crate::pg::connect::within;
 use crate::pg::statement::Qualified;
@@ -148,8 +149,8 @@ pub enum Step {
     Move(MoveStep),
     /// VACUUM (ANALYZE) the tables that rows have left, and give back what is free at their ends.
     Vacuum(Vec<Qualified>),
-    /// Rebuild their indexes that shrank to air.
-    Reindex(Vec<Qualified>),
+    /// Rebuild all indexes of those that lost a large share of their rows, or any that are bloated.
+    Reindex(Rebuild, Vec<Qualified>),
     /// Measure what was gained.
     Report(ReportStep),
     /// Delete archived rows that were kept long enough.
@@ -173,7 +174,8 @@ impl fmt::Display for Step {
                 write!(f, " [about {rows} rows, {} to {}]", rough_size(*bytes), rough_size(*archived))
             }
             Self::Vacuum(tables) => write!(f, "vacuum {}", plain(tables)),
-            Self::Reindex(tables) => write!(f, "reindex what shrank of {}", plain(tables)),
+            Self::Reindex(Rebuild::All, tables) => write!(f, "reindex what shrank of {}", plain(tables)),
+            Self::Reindex(Rebuild::Bloated, tables) => write!(f, "reindex what is bloated of {}", plain(tables)),
             Self::Report(step) => write!(f, "measure {} and the archive", plain(&step.tables)),
             Self::Expire(ExpireStep { groups, rows, before, repository, .. }) => {
                 let fate = match repository {

@@ -346,13 +346,13 @@ impl Store {
         Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?)
     }
 
-    /// For each table that a run moved rows out of, which share of its rows that was.
+    /// For each table that a run moved rows out of, which share that is of the rows that were last counted in it.
     ///
     /// # Errors
     /// When it cannot be read.
     pub async fn moved_shares(&self, conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<(Qualified, f64)>, JobError> {
         let statement = Statement::built(format!(
-            "select m.table_schema, m.table_name, m.rows / greatest(m.rows + greatest(c.reltuples, 0), 1) as share \
+            "select m.table_schema, m.table_name, m.rows / greatest(c.reltuples, m.rows, 1) as share \
              from (select s.table_schema, s.table_name, sum(b.row_count)::float8 as rows from {} b \
              join {} a on a.batch_id = b.batch_id join {} s on s.source_id = b.source_id where a.run_id = $1 \
              group by 1, 2) m join pg_catalog.pg_namespace n on n.nspname = m.table_schema \

@@ -107,7 +107,7 @@ pub struct Reindex {
 
 /// Which indexes another kind wants rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rebuild {
+pub enum Rebuild {
     /// All of them.
     All,
     /// Those that are bloated.

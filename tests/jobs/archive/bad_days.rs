@@ -295,39 +295,6 @@ async fn a_catalogue_that_is_damaged_is_told_by_whoever_reads_it() {
 }
 
 #[tokio::test]
-async fn pages_are_given_back_although_few_of_them_have_dead_rows() {
-    let Some(major) = one_major(SUITE) else { return };
-    let cluster = Cluster::start(&major, QUIET).await;
-    // All but the last two hundred, which are on one page of a hundred, are older than those.
-    let wide = "create table t (id int primary key, at timestamptz not null, v text) with (fillfactor = 10, autovacuum_enabled = off);
-        insert into t select i, now() - make_interval(days => case when i > 19800 then 650 else 800 end), repeat('x', 300)
-          from generate_series(1, 20000) i; analyze t";
-    let place = Workplace::new(&cluster, wide).await;
-    let old = |days: u32| {
-        archive(json!({ "table": "public.t", "age": "at", "older_than": format!("{days}days"), "vacuum": true }))
-    };
-    place.run(&old(700)).await.succeeded();
-    assert_eq!(place.ask("select count(*) from t").await, "200");
-    place.run(&old(600)).await.succeeded();
-    assert_eq!(place.ask("select pg_relation_size('t')").await, "0");
-}
-
-#[tokio::test]
-async fn an_index_that_cannot_be_rebuilt_beside_the_application_stays_and_is_told() {
-    let Some(major) = one_major(SUITE) else { return };
-    let cluster = Cluster::start(&major, QUIET).await;
-    let rooms = "create table t (id int primary key, at timestamptz not null, r int4range, exclude using gist (r with &&));
-        insert into t select i, now() - make_interval(days => 900), int4range(i, i + 1) from generate_series(1, 30000) i; analyze t";
-    let place = Workplace::new(&cluster, rooms).await;
-    assert_eq!(place.ask("select pg_relation_size('t_r_excl') > 1 << 20").await, "true");
-    let spec =
-        archive(json!({ "table": "public.t", "age": "at", "older_than": "90days", "vacuum": true, "reindex": true }));
-    let went = place.run(&spec).await;
-    went.succeeded();
-    assert_eq!(place.ask("select count(*) from archive.t").await, "30000");
-}
-
-#[tokio::test]
 async fn bounds_that_would_hide_rows_from_readers_are_found() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;

@@ -1,5 +1,6 @@
 //! The `archive` and `archive_restore` jobs on real servers: what moves comes back bit for bit, and nothing else moves.
 
+mod aftercare;
 mod bad_days;
 mod changed;
 mod fidelity;

@@ -1,0 +1,95 @@
+//! What an archival costs the live tables, and what it leaves of them: few pages, small indexes, and no detours.
+
+use serde_json::json;
+
+use super::super::archive_rules::TIMES;
+use super::super::workplace::{QUIET, Workplace};
+use super::archive;
+use crate::support::{Cluster, mlflows, one_major};
+
+const SUITE: &str = "jobs::archive::aftercare";
+
+#[tokio::test]
+async fn indexes_that_shrank_are_rebuilt_before_vacuum_would_clean_them() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let spec =
+        archive(json!({ "table": "public.t", "age": "at", "older_than": "90days", "vacuum": true, "reindex": true }));
+    // Of 40,000 rows with two indexes of a megabyte or so each.
+    let check = async |old: u32, expected: &[&str]| {
+        let rows = format!(
+            "create table t (id int primary key, at timestamptz not null, v double precision);
+             insert into t select i, now() - make_interval(days => case when i <= {old} then 900 else 1 end), random()
+               from generate_series(1, 40000) i;
+             create index t_v on t (v)"
+        );
+        let place = Workplace::new(&cluster, &rows).await;
+        place.execute("vacuum analyze t").await;
+        let went = place.run(&spec).await.succeeded();
+        let steps = went.rows.iter().map(|row| row.step.split(" [").next().unwrap());
+        let after: Vec<&str> =
+            steps.filter(|step| step.contains("index") || step.contains("vacuum (analyze)")).collect();
+        assert_eq!(after, expected, "{old}");
+        let vacuumed = "select relallvisible = relpages and reltuples = (select count(*) from t) from pg_class where oid = 't'::regclass";
+        assert_eq!(place.ask(vacuumed).await, "true", "{old}");
+        assert_eq!(place.ask("select pg_relation_size('t_v') < 28 * count(*) from t").await, "true", "{old}");
+    };
+    let inner = ["reindex public.t_pkey", "reindex public.t_v"];
+    let (first, vacuum, last) =
+        ("reindex what shrank of public.t", "vacuum (analyze) public.t", "reindex what is bloated of public.t");
+    check(30_000, &[inner[0], inner[1], first, vacuum, last]).await;
+    check(4000, &[first, vacuum, last]).await;
+}
+
+#[tokio::test]
+async fn a_batch_looks_at_its_own_roots_and_no_others() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    place.execute("select s.run('r' || i, 'FINISHED', 200) from generate_series(1, 600) i").await;
+    for table in ["runs", "metrics", "latest_metrics"] {
+        place.execute(&format!("vacuum analyze {table}")).await;
+    }
+    let read = "select (seq_tup_read + idx_tup_fetch)::text from pg_stat_user_tables where relname = 'runs'";
+    let before: u64 = place.ask(read).await.parse().unwrap();
+    place.run(&archive(json!({ "preset": "mlflow", "batch_rows": 100 }))).await.succeeded();
+    let after: u64 = place.ask(read).await.parse().unwrap();
+    let batches: u64 = place.ask("select count(*) from archive_store.batch").await.parse().unwrap();
+    assert!(batches > 50, "{batches} batches");
+    // A few times for the plan, and for each batch those that it moves.
+    assert!(after - before < 600 * 20, "{} rows of runs were read for {batches} batches", after - before);
+}
+
+#[tokio::test]
+async fn pages_are_given_back_although_few_of_them_have_dead_rows() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    // All but the last two hundred, which are on one page of a hundred, are older than those.
+    let wide = "create table t (id int primary key, at timestamptz not null, v text) with (fillfactor = 10, autovacuum_enabled = off);
+        insert into t select i, now() - make_interval(days => case when i > 19800 then 650 else 800 end), repeat('x', 300)
+          from generate_series(1, 20000) i; analyze t";
+    let place = Workplace::new(&cluster, wide).await;
+    let old = |days: u32| {
+        archive(json!({ "table": "public.t", "age": "at", "older_than": format!("{days}days"), "vacuum": true }))
+    };
+    place.run(&old(700)).await.succeeded();
+    assert_eq!(place.ask("select count(*) from t").await, "200");
+    place.run(&old(600)).await.succeeded();
+    assert_eq!(place.ask("select pg_relation_size('t')").await, "0");
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_be_rebuilt_beside_the_application_stays_and_is_told() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let rooms = "create table t (id int primary key, at timestamptz not null, r int4range, exclude using gist (r with &&));
+        insert into t select i, now() - make_interval(days => 900), int4range(i, i + 1) from generate_series(1, 30000) i; analyze t";
+    let place = Workplace::new(&cluster, rooms).await;
+    assert_eq!(place.ask("select pg_relation_size('t_r_excl') > 1 << 20").await, "true");
+    let spec =
+        archive(json!({ "table": "public.t", "age": "at", "older_than": "90days", "vacuum": true, "reindex": true }));
+    let went = place.run(&spec).await;
+    went.succeeded();
+    assert_eq!(place.ask("select count(*) from archive.t").await, "30000");
+}
