@@ -180,6 +180,7 @@ impl Job for ArchiveRestore {
             let coming: Vec<String> =
                 found.iter().filter(|wanted| wanted.rows > 0).map(|wanted| wanted.group_key.clone()).collect();
             found.retain(|wanted| wanted.rows > 0 || !coming.contains(&wanted.group_key));
+            selection::retain_there(conn, &mut found, &selection).await?;
         }
         Ok(found.into_iter().map(|wanted| Step { wanted, is_held }).collect())
     }

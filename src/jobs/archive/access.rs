@@ -24,6 +24,20 @@ struct Standing {
     inherits_by_grant: bool,
 }
 
+/// Readers of a table who cannot enter the archive's schemas.
+#[derive(Debug, sqlx::FromRow)]
+struct ShutOut {
+    readers: Vec<String>,
+    /// Whether the present role may let them in.
+    grants: bool,
+    role: String,
+}
+
+/// A grantee, as SQL names it.
+fn as_role(name: &String) -> String {
+    if name == "public" { name.clone() } else { Ident(name.clone()).to_string() }
+}
+
 impl Store {
     async fn standing(&self, conn: &mut PgConnection) -> Result<Standing, JobError> {
         let query = sqlx::query_as(include_str!("../sql/read_archive_standing.sql"));
@@ -74,8 +88,8 @@ impl Store {
         Err(JobError::Refused {
             fault: Fault::Privilege,
             message: format!(
-                "the role {role} may make nothing where the archive is to be: GRANT USAGE, CREATE ON SCHEMA {there} TO {role}; \
-                 nothing was touched"
+                "the role {role} may make nothing where the archive is to be: GRANT USAGE, CREATE ON SCHEMA {there} TO {role} \
+                 WITH GRANT OPTION (so that it can let in who may read the tables); nothing was touched"
             ),
         })
     }
@@ -108,6 +122,37 @@ impl Store {
         })
     }
 
+    /// Who may read a table, besides the present role.
+    async fn readers(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Vec<String>, JobError> {
+        let query = sqlx::query_scalar::<_, String>(include_str!("../sql/read_readers.sql")).bind(table.to_string());
+        Ok(within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?)
+    }
+
+    async fn shut_out(&self, conn: &mut PgConnection, readers: &[String]) -> Result<ShutOut, JobError> {
+        let query = sqlx::query_as(include_str!("../sql/find_shut_out.sql"));
+        let query = query.bind(&self.schema.0).bind(&self.store.0).bind(readers);
+        Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?)
+    }
+
+    /// Who may read a table and not enter the archive, which the role cannot let them: told with the GRANT.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn tell_shut_out(&self, conn: &mut PgConnection, table: &Qualified) -> Result<Option<String>, JobError> {
+        let readers = self.readers(conn, table).await?;
+        let ShutOut { readers, grants, role } = self.shut_out(conn, &readers).await?;
+        if grants || readers.is_empty() {
+            return Ok(None);
+        }
+        let (Self { schema, store }, role) = (self, Ident(role));
+        let readers = readers.iter().map(as_role).collect::<Vec<_>>().join(", ");
+        Ok(Some(format!(
+            "who may read {} should be able to read its archived rows, and the role {role} cannot let them in: \
+             GRANT USAGE ON SCHEMA {schema}, {store} TO {readers}",
+            table.plain()
+        )))
+    }
+
     /// Whoever may read the table may read its archived rows: what has to be granted and revoked for that. What others
     /// have granted is left alone.
     ///
@@ -118,8 +163,8 @@ impl Store {
         if !sources.iter().any(|source| source.current) {
             return Ok(Vec::new());
         }
-        let query = sqlx::query_scalar::<_, String>(include_str!("../sql/read_readers.sql")).bind(table.to_string());
-        let readers = within(CATALOGUE_LIMIT, query.fetch_all(&mut *conn)).await?;
+        let readers = self.readers(conn, table).await?;
+        let shut_out = self.shut_out(conn, &readers).await?;
         let Self { schema, store } = self;
         // Roles that were renamed have kept what they had, and those that were dropped have nothing.
         let granted = Statement::built(format!(
@@ -132,10 +177,9 @@ impl Store {
         let query = query.bind(&table.schema.0).bind(&table.name.0);
         let granted = within(CATALOGUE_LIMIT, query.fetch_all(&mut *conn)).await?;
         let foreign = self.foreign_readers(conn, table).await?;
-        let role = |name: &String| if name == "public" { name.clone() } else { Ident(name.clone()).to_string() };
         let mut statements = Vec::new();
         for (source_id, recorded, there) in granted {
-            if recorded == readers {
+            if recorded == readers && (shut_out.readers.is_empty() || !shut_out.grants) {
                 continue;
             }
             let Some(source) = sources.iter().find(|source| source.place.source_id == source_id) else { continue };
@@ -144,10 +188,12 @@ impl Store {
             let views = views.into_iter().map(|view| view.to_string()).filter(|view| !foreign.contains(view));
             let views = std::iter::once(place.rows().to_string()).chain(views).collect::<Vec<_>>().join(", ");
             let lost = there.iter().filter(|name| !readers.contains(name));
-            statements.extend(lost.map(|name| format!("revoke select on {views} from {}", role(name))));
+            statements.extend(lost.map(|name| format!("revoke select on {views} from {}", as_role(name))));
             for name in &readers {
-                statements.push(format!("grant usage on schema {schema}, {store} to {}", role(name)));
-                statements.push(format!("grant select on {views} to {}", role(name)));
+                if shut_out.grants {
+                    statements.push(format!("grant usage on schema {schema}, {store} to {}", as_role(name)));
+                }
+                statements.push(format!("grant select on {views} to {}", as_role(name)));
             }
             let names = readers.iter().map(literal).collect::<Vec<_>>().join(", ");
             statements.push(format!(

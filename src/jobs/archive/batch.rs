@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::digest::{Digest, RowHash, RowHasher};
+use super::lasting::Lasting;
 use super::shape::{Carrier, Role, Shape};
 
 /// The values of one column in one series.
@@ -147,8 +148,7 @@ pub struct Batch<'a> {
     places: HashMap<Vec<u8>, usize>,
     /// Where text stands that a column is carried as, by the column's place.
     texts: Vec<Option<usize>>,
-    /// Where the lasting form of each column stands; nothing where that is the table's own form.
-    lasting: Option<Vec<usize>>,
+    lasting: Lasting,
     key: Vec<u8>,
     hasher: RowHasher,
     bytes: usize,
@@ -172,7 +172,7 @@ impl<'a> Batch<'a> {
             series: Vec::new(),
             places: HashMap::new(),
             texts,
-            lasting: shape.shown_as_text().next().map(|_| shape.lasting(shape.texts())),
+            lasting: Lasting::of(shape, shape.texts()),
             key: Vec::new(),
             hasher: RowHasher::default(),
             bytes: 0,
@@ -209,10 +209,7 @@ impl<'a> Batch<'a> {
         }
         let own = self.hasher.hash(fields[..columns.len()].iter().copied());
         self.digest.add(own);
-        let hash = match &self.lasting {
-            Some(places) => self.hasher.hash(places.iter().map(|place| fields[*place])),
-            None => own,
-        };
+        let hash = self.lasting.hash(own, fields, &mut self.hasher);
         self.lasting_digest.add(hash);
         let carried = |place: usize| fields[self.texts[place].unwrap_or(place)];
         self.key.clear();

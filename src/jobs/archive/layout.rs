@@ -86,9 +86,31 @@ pub(super) fn has_bounds(column: &Column) -> bool {
     column.role == Role::Series && matches!(column.stored.as_str(), "text" | "character varying" | "pg_catalog.text")
 }
 
-/// The place of the column whose bounds readers pass segments over by.
+/// The place of the column whose bounds an index is over, where there is no group column.
 pub(super) fn bounded(shape: &Shape) -> Option<usize> {
     shape.series.first().copied().filter(|nth| has_bounds(&shape.columns[*nth]))
+}
+
+/// A column whose bounds readers pass segments over by, and what a view for rows calls what it takes from the segments.
+pub(super) struct Bounded {
+    /// Its place.
+    pub(super) place: usize,
+    /// The least value in the segment.
+    pub(super) least: String,
+    /// The greatest.
+    pub(super) greatest: String,
+    /// The one value in the series; null where there is another one in each row.
+    pub(super) one: String,
+}
+
+/// Those columns, by the order in which rows fall into series.
+pub(super) fn all_bounded(shape: &Shape) -> impl Iterator<Item = Bounded> {
+    let bounded = shape.series.iter().copied().enumerate().filter(|(_, place)| has_bounds(&shape.columns[*place]));
+    bounded.map(|(nth, place)| {
+        let name =
+            |what: &str| if nth == 0 { format!("pgupkeep_{what}") } else { format!("pgupkeep_{what}_{}", nth + 1) };
+        Bounded { place, least: name("lo"), greatest: name("hi"), one: name("series") }
+    })
 }
 
 /// Whether a segment of these columns fits into a page, even where every value of it is stored elsewhere.
@@ -254,10 +276,10 @@ pub(super) fn rows_view(segments: &Qualified, rows: &Qualified, shape: &Shape) -
         "u.no as pgupkeep_no".to_owned(),
         "u.group_id as pgupkeep_group".to_owned(),
     ];
-    if let Some(nth) = bounded(shape) {
-        let name = format!("c{}", nth + 1);
-        outer.push(format!("u.{name}_lo as pgupkeep_lo, u.{name}_hi as pgupkeep_hi, u.{name}_k as pgupkeep_series"));
-    }
+    outer.extend(all_bounded(shape).map(|Bounded { place, least, greatest, one }| {
+        let name = format!("c{}", place + 1);
+        format!("u.{name}_lo as {least}, u.{name}_hi as {greatest}, u.{name}_k as {one}")
+    }));
     outer.extend(
         shape.columns.iter().enumerate().map(|(nth, column)| format!("{} as {}", value(nth, column), column.name)),
     );

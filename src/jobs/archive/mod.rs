@@ -14,6 +14,7 @@
 //! own encoding: a value whose bits do not come back stops the batch, and nothing of it has happened then.
 
 pub mod access;
+mod aftercare;
 mod backup;
 pub mod batch;
 pub mod candidates;
@@ -26,6 +27,7 @@ pub mod digest;
 mod expire;
 pub mod graph;
 pub mod holdings;
+pub mod lasting;
 pub mod layout;
 pub mod limit;
 pub mod mover;

@@ -12,18 +12,21 @@ use uuid::Uuid;
 
 use super::batch::{Batch, MOST_BYTES, Unreadable};
 use super::changes::{Change, Changes, FIRE_DEFERRED, affect_only};
+use super::condition::LOOK_LIMIT;
 use super::digest::Digest;
+use super::lasting::Lasting;
 use super::layout::Place;
 use super::narrow::Byte;
 use super::pace::Bounds;
 use super::rule::{Part, Root, Rule};
 use super::segment::encode;
-use super::shape::{ONE_TEXT, Shape};
+use super::shape::{ONE_TEXT, Shape, cast_to};
 use super::store::{Definition, NewBatch, Store, affect, check_shape, execute};
 use super::wire::{Received, read_digests, stream, write};
 use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::PgError;
+use crate::pg::connect::within;
 use crate::pg::statement::{Qualified, Statement, literal};
 
 /// Which roots a batch is about.
@@ -356,7 +359,7 @@ impl Move<'_> {
         received: Digest,
         segments: &[Digest],
     ) -> Result<(), JobError> {
-        let lasting = shape.lasting(shape.shown_as_text());
+        let lasting = Lasting::of(shape, shape.shown_as_text());
         let copy = Self::read_back(shape, place, Some(batch_id));
         let (found, each) =
             read_digests(conn, &copy, shape.columns.len() + shape.shown_as_text().count(), &lasting).await?;
@@ -366,6 +369,10 @@ impl Move<'_> {
             .find(|(no, digest)| i32::try_from(*no).ok().and_then(|no| each.get(&no)) != Some(digest));
         if found == received && differing.is_none() && each.len() == segments.len() {
             return Ok(());
+        }
+        sqlx::raw_sql("rollback").execute(&mut *conn).await?;
+        if let Some(message) = unlike_their_text(conn, shape).await {
+            return Err(JobError::Refused { fault: Fault::Statement, message });
         }
         let message = format!(
             "the archive does not give back what was deleted from {}: {} rows left it, {} came back{}; the batch was \
@@ -446,6 +453,31 @@ fn kept_by_trigger(table: &Qualified) -> JobError {
         "a trigger of {table} keeps rows that were to be deleted; the batch was rolled back, and nothing of it was moved"
     );
     JobError::Refused { fault: Fault::Statement, message }
+}
+
+/// What is wrong with a batch that was rolled back, if values of the table are not those that the server makes of their text,
+/// as which they are carried: an array or a row can hold a NaN with a sign or a payload, which text does not tell.
+async fn unlike_their_text(conn: &mut PgConnection, shape: &Shape) -> Option<String> {
+    for (_, column) in shape.texts() {
+        let (table, name) = (&shape.table, &column.name);
+        let same = format!("t.{name}::text{}", cast_to(&column.declared));
+        // Rows of one column, since the server has no such operator for the values themselves.
+        let differs = format!(
+            "(select a from (values (t.{name})) a) operator(pg_catalog.*<>) (select b from (values ({same})) b)"
+        );
+        let look = Statement::built(format!("select exists (select from {table} t where {differs})"));
+        // Whoever cannot say why a batch failed says that it did.
+        let found = within(LOOK_LIMIT, sqlx::query_scalar::<_, bool>(look.to_sql()).fetch_one(&mut *conn)).await;
+        if found.is_ok_and(|found| found) {
+            return Some(format!(
+                "{table} has values in the column {name} that are other ones when the server reads their text, as which the \
+                 archive carries them, such as a NaN with a sign inside of an array; the batch was rolled back and nothing was \
+                 moved: leave their rows out by `where`, or have the values written as their text says, by UPDATE {table} t SET \
+                 {name} = {same} WHERE {differs}"
+            ));
+        }
+    }
+    None
 }
 
 /// Where the rows of a part that stay are written down.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::aftercare;
 use super::layout::Place;
 use super::limit::Limit;
 use super::mover::{Chunk, Move, Moved};
@@ -19,10 +20,9 @@ use super::store::{self, Source, Store};
 use crate::amounts::ByteSize;
 use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
-use crate::jobs::drive::{self, End, Finish};
-use crate::jobs::pattern::TablePattern;
-use crate::jobs::reindex::{Rebuild, Reindex, room};
-use crate::jobs::vacuum::{Holder, Vacuum, lock_holder, row_locker};
+use crate::jobs::drive::{End, Finish};
+use crate::jobs::reindex::room;
+use crate::jobs::vacuum::{Holder, lock_holder, row_locker};
 use crate::jobs::{Measures, StepReport};
 use crate::pg::connect::within;
 use crate::pg::statement::{Qualified, Statement};
@@ -30,8 +30,6 @@ use crate::pg::statement::{Qualified, Statement};
 const FACTS_LIMIT: Duration = Duration::from_secs(20);
 /// How often the way is looked at when a standby or the WAL is behind.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The share of a table's rows whose leaving makes air of its indexes.
-const MUCH: f64 = 0.2;
 
 /// Does one step.
 pub(super) async fn perform(spec: &Archive, step: &Step, cx: &mut Context) -> Result<StepReport, JobError> {
@@ -39,8 +37,8 @@ pub(super) async fn perform(spec: &Archive, step: &Step, cx: &mut Context) -> Re
     match step {
         Step::Prepare { rule, .. } => prepare(spec, rule, &name, cx).await,
         Step::Move(step) => move_rows(spec, step, &name, cx).await,
-        Step::Vacuum(tables) => vacuum(tables, cx).await,
-        Step::Reindex(which, tables) => reindex(spec, *which, tables, cx).await,
+        Step::Vacuum(tables) => aftercare::vacuum(tables, cx).await,
+        Step::Reindex(which, tables) => aftercare::reindex(spec, *which, tables, cx).await,
         Step::Report(step) => report(spec, step, &name, cx).await,
         Step::Expire(step) => super::expire::perform(spec, step, &name, cx).await,
     }
@@ -333,57 +331,8 @@ async fn report(spec: &Archive, step: &ReportStep, name: &str, cx: &mut Context)
     Ok(StepReport::Done(Measures { rows: None, bytes_before, bytes_after, detail: Some(detail) }))
 }
 
-async fn vacuum(tables: &[Qualified], cx: &mut Context) -> Result<StepReport, JobError> {
-    let job = Vacuum::of_tables(tables);
-    inner(cx.as_a_part(async |cx| drive::drive(&job, cx).await).await)
-}
-
-/// Rebuilds all indexes of the tables that this run took a large share of, or by the evidence of their bloat.
-async fn reindex(
-    spec: &Archive,
-    which: Rebuild,
-    tables: &[Qualified],
-    cx: &mut Context,
-) -> Result<StepReport, JobError> {
-    let tables = match which {
-        Rebuild::All => shrunk(spec, tables, cx).await?,
-        Rebuild::Bloated => tables.to_vec(),
-    };
-    if tables.is_empty() {
-        return Ok(StepReport::Done(Measures::default()));
-    }
-    let exclude = exclusion_constraints(&tables, cx).await?;
-    let (disk, keep_free) = (spec.disk.clone(), spec.keep_free);
-    let job = Reindex { exclude, disk, keep_free, ..Reindex::of_tables(&tables, which) };
-    inner(cx.as_a_part(async |cx| drive::drive(&job, cx).await).await)
-}
-
-/// The tables that this run took a large share of.
-async fn shrunk(spec: &Archive, tables: &[Qualified], cx: &mut Context) -> Result<Vec<Qualified>, JobError> {
-    let Some(run_id) = cx.run_id() else { return Ok(Vec::new()) };
-    let shares = Store::new(&spec.schema).moved_shares(cx.reader().await?, run_id).await?;
-    let is_much = |table: &&Qualified| shares.iter().any(|(known, share)| known == *table && *share >= MUCH);
-    Ok(tables.iter().filter(is_much).cloned().collect())
-}
-
-/// The indexes of these tables that no REINDEX CONCURRENTLY rebuilds; they stay as they are, and are told.
-async fn exclusion_constraints(tables: &[Qualified], cx: &mut Context) -> Result<Vec<TablePattern>, JobError> {
-    let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
-    let query = sqlx::query_as::<_, (String, String)>(include_str!("../sql/find_exclusion_constraints.sql"));
-    let found = within(FACTS_LIMIT, query.bind(names).fetch_all(cx.reader().await?)).await?;
-    let indexes: Vec<Qualified> = found.into_iter().map(|(schema, name)| Qualified::new(schema, name)).collect();
-    for index in &indexes {
-        cx.note(format!(
-            "{} is of an exclusion constraint, which the server does not rebuild concurrently; it stays as large as it is until \
-             somebody runs REINDEX INDEX {index}",
-            index.plain()
-        ));
-    }
-    Ok(indexes.iter().map(TablePattern::of).collect())
-}
-
 /// What this job makes of the end of one that it had done.
-fn inner(finish: Finish) -> Result<StepReport, JobError> {
+pub(super) fn inner(finish: Finish) -> Result<StepReport, JobError> {
     let error = finish.error().unwrap_or_default();
     let Finish { end, done, planned, fault, .. } = finish;
     let detail = Some(json!({ "steps_done": done, "steps_planned": planned }));

@@ -15,11 +15,10 @@ use super::shape::{Carrier, Column, Role, Shape};
 use super::spec::Archive;
 use super::step::{self, Expected, MoveStep, ReportStep, Sizes, Step};
 use super::store::{Source, Store};
-use super::{backup, expire, layout};
+use super::{aftercare, backup, expire, layout};
 use crate::amounts::rough_size;
 use crate::fault::Fault;
 use crate::jobs::context::{Context, JobError};
-use crate::jobs::reindex::Rebuild;
 use crate::jobs::vacuum::lock_holder;
 use crate::pg::connect::within;
 use crate::pg::statement::Ident;
@@ -35,8 +34,6 @@ const BATCH_BYTES: f64 = 96.0 * 1024.0 * 1024.0;
 const FEWEST_ROWS: u64 = 1000;
 /// A transaction takes no more groups than this: each is a segment of its own, which is in memory until the end.
 const MOST_GROUPS: usize = 5000;
-/// After so small a share of a table nothing needs to be done to it.
-const WORTH_AFTERCARE: f64 = 0.01;
 
 /// Reads what is to be done and decides the steps.
 pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, JobError> {
@@ -80,31 +77,21 @@ pub(super) async fn plan(spec: &Archive, cx: &mut Context) -> Result<Vec<Step>, 
         check_rights(&store, cx).await?;
         steps.push(Step::Prepare { rule: Arc::clone(&rule), schema: spec.schema.clone() });
     }
-    // An earlier attempt at this run may have moved rows and died before what follows.
-    let moved_before = exists && has_moved(&store, cx).await?;
+    for table in step::tables(&rule) {
+        if let Some(note) = store.tell_shut_out(cx.reader().await?, &table).await? {
+            cx.note(note);
+        }
+    }
     let rows: u64 = moves.iter().map(|step| step.expected.rows).sum();
     if !moves.is_empty() {
         tell(&moves, rows, cx);
     }
-    let all = measured.rows.max(1.0);
-    #[expect(clippy::cast_precision_loss, reason = "a share")]
-    let is_worth = moved_before || rows as f64 / all >= WORTH_AFTERCARE;
     steps.extend(moves.into_iter().map(Step::Move));
     let tables = step::tables(&rule);
-    if is_worth && (rows > 0 || moved_before) {
-        // First what shrank: VACUUM has little to do in indexes that are new, and much in those that lost their rows.
-        if spec.reindex {
-            steps.push(Step::Reindex(Rebuild::All, tables.clone()));
-        }
-        if spec.vacuum {
-            steps.push(Step::Vacuum(tables.clone()));
-        }
-        if spec.reindex {
-            steps.push(Step::Reindex(Rebuild::Bloated, tables.clone()));
-        }
-    }
-    if rows > 0 {
+    let care = aftercare::plan(spec, &store, exists, &tables, (rows, measured.rows), cx).await?;
+    if rows > 0 || !care.is_empty() {
         let before = Sizes::read(&store, &tables, cx).await?;
+        steps.extend(care);
         steps.push(Step::Report(ReportStep { tables, before }));
     }
     if exists {
@@ -331,10 +318,4 @@ async fn check_rights(store: &Store, cx: &mut Context) -> Result<(), JobError> {
         Ident(role)
     );
     Err(JobError::Refused { fault: Fault::Privilege, message })
-}
-
-/// Whether this very run has moved rows already.
-async fn has_moved(store: &Store, cx: &mut Context) -> Result<bool, JobError> {
-    let Some(run_id) = cx.run_id() else { return Ok(false) };
-    store.has_batch_of(cx.reader().await?, run_id).await
 }

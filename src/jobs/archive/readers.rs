@@ -5,7 +5,7 @@
 
 use sqlx::PgConnection;
 
-use super::layout::{Place, bounded, places, rows_view};
+use super::layout::{Bounded, Place, all_bounded, bounded, places, rows_view};
 use super::shape::{Column, Role, Shape};
 use super::store::{CATALOGUE_LIMIT, Source, Store, earlier};
 use crate::fault::Fault;
@@ -158,11 +158,11 @@ fn found_by(shape: &Shape, part: &str, arguments: &[&Column], columns: &[(Ident,
             continue;
         }
         conditions.push(format!("{name} = {value}"));
-        if bounded(shape).is_some_and(|nth| shape.columns[nth].name == *name) {
+        if let Some(bounds) = all_bounded(shape).find(|bounds| shape.columns[bounds.place].name == *name) {
             // Segments that cannot hold it are passed over, and series of another value are not taken apart.
+            let Bounded { least, greatest, one, .. } = bounds;
             conditions.push(format!(
-                "pgupkeep_lo <= {value}::text and pgupkeep_hi >= {value}::text \
-                 and (pgupkeep_series is null or pgupkeep_series = {value})"
+                "{least} <= {value}::text and {greatest} >= {value}::text and ({one} is null or {one} = {value})"
             ));
         }
     }

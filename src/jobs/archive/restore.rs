@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use super::changes::{Change, Changes, FIRE_DEFERRED, affect_only};
 use super::digest::{Digest, RowHasher};
+use super::lasting::Lasting;
 use super::selection::Wanted;
 use super::shape::{Column, ONE_TEXT, Shape, cast_to};
 use super::store::{KnownRule, Source, Store, execute};
@@ -336,9 +337,10 @@ async fn present_digest(conn: &mut PgConnection, source: &Source, wanted: &Wante
 }
 
 async fn digest_of(conn: &mut PgConnection, copy: &str, shape: &Shape) -> Result<Digest, JobError> {
-    let (mut digest, mut hasher) = (Digest::default(), RowHasher::default());
+    let (mut digest, mut hasher, lasting) = (Digest::default(), RowHasher::default(), Lasting::shown(shape));
     stream(conn, copy, shape.columns.len(), |fields| {
-        digest.add(hasher.hash(fields.iter().copied()));
+        let own = hasher.hash(fields.iter().copied());
+        digest.add(lasting.hash(own, fields, &mut hasher));
         Ok(())
     })
     .await?;

@@ -355,6 +355,41 @@ pub async fn check_names(
     }
 }
 
+/// Leaves out what is said to be back, and was deleted since; refuses to hold it where it is meant by its name.
+///
+/// # Errors
+/// That, or the server cannot be asked.
+pub async fn retain_there(
+    conn: &mut PgConnection,
+    found: &mut Vec<Wanted>,
+    selection: &Selection,
+) -> Result<(), JobError> {
+    let mut gone: Vec<i64> = Vec::new();
+    for wanted in found.iter().filter(|wanted| wanted.rows == 0 && !wanted.rule.definition.by_archival) {
+        let Definition { root, group, .. } = &wanted.rule.definition;
+        let statement = Statement::built(format!("select exists (select from {root} r where ({group})::text = $1)"));
+        let is_there = sqlx::query_scalar::<_, bool>(statement.to_sql()).bind(&wanted.group_key);
+        match is_there.fetch_one(&mut *conn).await.map_err(PgError::from) {
+            Ok(true) => {}
+            Ok(false) if matches!(selection, Selection::Named(_)) => {
+                return Err(JobError::Refused {
+                    fault: Fault::Statement,
+                    message: format!(
+                        "{:?} was restored before, and somebody has deleted it since; the archive holds nothing of it, and \
+                         nothing was restored",
+                        wanted.group_key
+                    ),
+                });
+            }
+            // The table is gone, too, or is another one by now.
+            Err(error) if error.fault() != Fault::Statement => return Err(error.into()),
+            Ok(false) | Err(_) => gone.push(wanted.group_id),
+        }
+    }
+    found.retain(|wanted| !gone.contains(&wanted.group_id));
+    Ok(())
+}
+
 /// The looks for groups one of whose roots fulfils a condition over `r`; each may fail by itself.
 ///
 /// Roots that have left know their group, whatever groups are called by now. Others are live: because they stay, or because a

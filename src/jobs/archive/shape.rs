@@ -254,21 +254,6 @@ impl Shape {
         self.columns.iter().enumerate().filter(|(_, column)| column.carrier == Carrier::Text)
     }
 
-    /// Where each column stands in a row of every column and then `texts`, in the form that outlives the user's own types:
-    /// as text, where that is what the archive shows, else in the binary form of a built-in type.
-    ///
-    /// The binary form of an array or a row of such types holds their numbers, which are others after a dump was restored,
-    /// and that of an enumeration or of `regclass` a name that may be another one by then.
-    pub fn lasting<'t>(&self, texts: impl Iterator<Item = (usize, &'t Column)>) -> Vec<usize> {
-        let mut places: Vec<usize> = (0..self.columns.len()).collect();
-        for (nth, (place, column)) in texts.enumerate() {
-            if column.is_shown_as_text() {
-                places[place] = self.columns.len() + nth;
-            }
-        }
-        places
-    }
-
     /// Whether it has the same columns, of the same types in the same order, whatever part each of them plays.
     pub fn has_columns_of(&self, other: &Self) -> bool {
         fn columns(shape: &Shape) -> impl Iterator<Item = (&Ident, &str)> {

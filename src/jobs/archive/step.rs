@@ -149,7 +149,7 @@ pub enum Step {
     Move(MoveStep),
     /// VACUUM (ANALYZE) the tables that rows have left, and give back what is free at their ends.
     Vacuum(Vec<Qualified>),
-    /// Rebuild all indexes of those that lost a large share of their rows, or any that are bloated.
+    /// Rebuild all indexes of those that have lost a large share of their rows, or any that are bloated.
     Reindex(Rebuild, Vec<Qualified>),
     /// Measure what was gained.
     Report(ReportStep),

@@ -335,37 +335,6 @@ impl Store {
         Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?)
     }
 
-    /// Whether a run has moved anything.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn has_batch_of(&self, conn: &mut PgConnection, run_id: Uuid) -> Result<bool, JobError> {
-        let statement =
-            Statement::built(format!("select exists (select 1 from {} where run_id = $1)", self.table("batch")));
-        let query = sqlx::query_scalar::<_, bool>(statement.to_sql()).bind(run_id);
-        Ok(within(CATALOGUE_LIMIT, query.fetch_one(conn)).await?)
-    }
-
-    /// For each table that a run moved rows out of, which share that is of the rows that were last counted in it.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn moved_shares(&self, conn: &mut PgConnection, run_id: Uuid) -> Result<Vec<(Qualified, f64)>, JobError> {
-        let statement = Statement::built(format!(
-            "select m.table_schema, m.table_name, m.rows / greatest(c.reltuples, m.rows, 1) as share \
-             from (select s.table_schema, s.table_name, sum(b.row_count)::float8 as rows from {} b \
-             join {} a on a.batch_id = b.batch_id join {} s on s.source_id = b.source_id where a.run_id = $1 \
-             group by 1, 2) m join pg_catalog.pg_namespace n on n.nspname = m.table_schema \
-             join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = m.table_name",
-            self.table("batch_source"),
-            self.table("batch"),
-            self.table("source")
-        ));
-        let query = sqlx::query_as::<_, (String, String, f64)>(statement.to_sql()).bind(run_id);
-        let rows = within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?;
-        Ok(rows.into_iter().map(|(schema, name, share)| (Qualified::new(schema, name), share)).collect())
-    }
-
     /// Writes what a batch holds of a table.
     ///
     /// # Errors

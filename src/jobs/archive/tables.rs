@@ -54,6 +54,7 @@ impl Store {
                     "Whom pgupkeep has let read its archived rows, as the table does.",
                 ),
                 ("created_at", "timestamptz not null default clock_timestamp()", "Since when it is known."),
+                ("tended_at", "timestamptz", "When the table's indexes were last looked after; rows have left since."),
             ],
             "",
         ));

@@ -8,7 +8,8 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::digest::Digest;
-use super::layout::bounded;
+use super::lasting::Lasting;
+use super::layout::{Bounded, all_bounded};
 use super::store::{Source, Store, exists};
 use super::wire::read_digests;
 use crate::config::Connection;
@@ -85,7 +86,7 @@ pub async fn verify(
     }
     let batches = Statement::built(format!("select distinct batch from {segments} where {kept_of} order by batch"));
     let batches = sqlx::query_scalar::<_, i64>(batches.to_sql()).fetch_all(&mut *conn).await?;
-    let lasting: Vec<usize> = (0..source.shape.columns.len()).collect();
+    let lasting = Lasting::shown(&source.shape);
     for batch in batches {
         if anew.is_some() {
             // What a restore or archival commits meanwhile is no damage.
@@ -104,7 +105,7 @@ pub async fn verify(
         if let Groups::All = groups {
             verified.damaged.extend(verify_batch(conn, source, batch, &kept).await?);
         }
-        match read_digests(conn, &copy, lasting.len(), &lasting).await {
+        match read_digests(conn, &copy, lasting.columns(), &lasting).await {
             Ok((all, mut each)) => {
                 verified.rows += i64::try_from(all.rows).unwrap_or(i64::MAX);
                 verified.damaged.extend(compare(batch, kept, &mut each));
@@ -177,12 +178,20 @@ pub async fn connect_to_read(connection: &Connection) -> Result<PgConnection, Pg
 
 /// The segments with rows of which their own bounds would let a reader know nothing.
 async fn hidden(conn: &mut PgConnection, source: &Source, batch: i64, shown_of: &str) -> Result<Vec<String>, JobError> {
-    let Some(nth) = bounded(&source.shape) else { return Ok(Vec::new()) };
-    let key = &source.shape.columns[nth].name;
+    let hides = all_bounded(&source.shape).map(|Bounded { place, least, greatest, one }| {
+        let key = &source.shape.columns[place].name;
+        format!(
+            "a.{key} is not null and not coalesce(a.{least} <= a.{key}::text and a.{greatest} >= a.{key}::text \
+             and (a.{one} is null or a.{one} = a.{key}), false)"
+        )
+    });
+    let hides = hides.collect::<Vec<_>>().join(" or ");
+    if hides.is_empty() {
+        return Ok(Vec::new());
+    }
     let statement = Statement::built(format!(
-        "select a.pgupkeep_no, count(*) from {} a where a.pgupkeep_batch = {batch} and {shown_of} and a.{key} is not null \
-         and not coalesce(a.pgupkeep_lo <= a.{key}::text and a.pgupkeep_hi >= a.{key}::text \
-         and (a.pgupkeep_series is null or a.pgupkeep_series = a.{key}), false) group by 1 order by 1",
+        "select a.pgupkeep_no, count(*) from {} a where a.pgupkeep_batch = {batch} and {shown_of} and ({hides}) \
+         group by 1 order by 1",
         source.place.rows()
     ));
     match sqlx::query_as::<_, (i32, i64)>(statement.to_sql()).fetch_all(conn).await.map_err(PgError::from) {

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use super::batch::Unreadable;
 use super::copy::{CopyError, Rows};
 use super::digest::{Digest, RowHasher};
+use super::lasting::Lasting;
 use super::layout::Place;
 use super::segment::Segments;
 use crate::fault::Fault;
@@ -46,8 +47,7 @@ pub(super) async fn stream(
     rows.finish().map_err(|error| broken(error.into()))
 }
 
-/// The digest of all rows that a COPY of `(no, columns.., texts..)` gives, and of each segment in the form that lasts,
-/// which stands at these places.
+/// The digest of all rows that a COPY of `(no, columns.., texts..)` gives, and of each segment in the form that lasts.
 ///
 /// # Errors
 /// The server's; the connection is out of step then.
@@ -55,18 +55,16 @@ pub(super) async fn read_digests(
     conn: &mut PgConnection,
     copy: &str,
     fields: usize,
-    lasting: &[usize],
+    lasting: &Lasting,
 ) -> Result<(Digest, HashMap<i32, Digest>), JobError> {
     let (mut all, mut each, mut hasher) = (Digest::default(), HashMap::<i32, Digest>::new(), RowHasher::default());
     stream(conn, copy, fields + 1, |fields| {
         let (no, fields) = fields.split_first().ok_or(Received::Unreadable(Unreadable))?;
         let no =
             no.and_then(|no| no.try_into().ok()).map(i32::from_be_bytes).ok_or(Received::Unreadable(Unreadable))?;
-        let own = hasher.hash(fields[..lasting.len()].iter().copied());
+        let own = hasher.hash(fields[..lasting.columns()].iter().copied());
         all.add(own);
-        let is_lasting = fields.len() == lasting.len();
-        let hash = if is_lasting { own } else { hasher.hash(lasting.iter().map(|place| fields[*place])) };
-        each.entry(no).or_default().add(hash);
+        each.entry(no).or_default().add(lasting.hash(own, fields, &mut hasher));
         Ok(())
     })
     .await?;

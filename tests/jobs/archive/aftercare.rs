@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::archive_rules::TIMES;
 use super::super::workplace::{QUIET, Workplace};
 use super::archive;
+use super::bad_days::{EVENTS, events};
 use crate::support::{Cluster, mlflows, one_major};
 
 const SUITE: &str = "jobs::archive::aftercare";
@@ -39,6 +40,86 @@ async fn indexes_that_shrank_are_rebuilt_before_vacuum_would_clean_them() {
         ("reindex what shrank of public.t", "vacuum (analyze) public.t", "reindex what is bloated of public.t");
     check(30_000, &[inner[0], inner[1], first, vacuum, last]).await;
     check(4000, &[first, vacuum, last]).await;
+}
+
+#[tokio::test]
+async fn what_a_run_that_was_cut_short_owes_is_done_by_the_next_one() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(
+        &cluster,
+        "create table t (id int primary key, at timestamptz not null);
+         insert into t select i, now() - make_interval(days => case when i <= 60000 then 900 else 1 end) from generate_series(1, 80000) i;
+         analyze t",
+    )
+    .await;
+    let spec = |older_than: &str, aftercare: bool| {
+        archive(
+            json!({ "table": "public.t", "age": "at", "older_than": older_than, "vacuum": aftercare, "reindex": aftercare }),
+        )
+    };
+    // What is cut short after its moves is a run that only moves.
+    place.run(&spec("90days", false)).await.succeeded();
+    let owed = place.plan(&spec("90days", true)).await;
+    let expected = [
+        "reindex what shrank of public.t",
+        "vacuum public.t",
+        "reindex what is bloated of public.t",
+        "measure public.t and the archive",
+    ];
+    assert_eq!(owed, expected);
+    let went = place.run(&spec("90days", true)).await.succeeded();
+    assert!(
+        went.row("reindex public.t_pkey").statement.is_some()
+            && went.row("vacuum (analyze) public.t").statement.is_some()
+    );
+    assert_eq!(place.plan(&spec("90days", true)).await, Vec::<String>::new());
+    assert_eq!(place.ask("select pg_relation_size('t_pkey') < 28 * count(*) from t").await, "true");
+}
+
+#[tokio::test]
+async fn a_vacuum_by_somebody_else_meanwhile_is_no_reason_to_leave_the_last_rows_to_others() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(&cluster, EVENTS).await;
+    let spec = events(json!({ "batch_rows": 100, "vacuum": true, "pause_between": "300ms" }));
+    let work = place.run(&spec);
+    let meanwhile = async {
+        place.wait_for("(select count(*) from t) < 900").await;
+        place.execute("vacuum analyze t").await;
+    };
+    let (went, ()) = tokio::join!(work, meanwhile);
+    let went = went.succeeded();
+    assert!(went.row("vacuum (analyze) public.t").statement.is_some(), "{went:#?}");
+}
+
+#[tokio::test]
+async fn what_leaves_by_and_by_is_vacuumed_once_it_is_a_hundredth() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(
+        &cluster,
+        "create table t (id int primary key, at timestamptz not null);
+         insert into t select i, case when i <= 2000 then now() - make_interval(days => 100 + i / 100) else now() end
+           from generate_series(1, 40000) i; analyze t",
+    )
+    .await;
+    let mut vacuumed = Vec::new();
+    for days in (100..=120).rev() {
+        let spec =
+            archive(json!({ "table": "public.t", "age": "at", "older_than": format!("{days}days"), "vacuum": true }));
+        let notes = place.notes(&spec).await;
+        let plan = place.plan(&spec).await;
+        let is_planned = plan.iter().any(|step| step.starts_with("vacuum"));
+        assert_eq!(
+            notes.iter().any(|note| note.contains("no VACUUM yet")),
+            !plan.is_empty() && !is_planned,
+            "{notes:?}"
+        );
+        place.run(&spec).await.succeeded();
+        vacuumed.push(is_planned);
+    }
+    assert_eq!(vacuumed.iter().filter(|is| **is).count(), 5, "{vacuumed:?}");
 }
 
 #[tokio::test]

@@ -253,7 +253,7 @@ async fn a_role_that_did_not_make_the_archive_is_told_the_grant_that_lets_it_rea
 async fn schemas_that_were_made_for_the_archive_are_used_and_are_made_anew_only_where_that_is_allowed() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;
-    cluster.execute("postgres", "create role keeper login").await;
+    cluster.execute("postgres", "create role keeper login; create role guest").await;
     let place = Workplace::new(&cluster, EVENTS).await.working_as("keeper");
     let database = place.database.clone();
     place.execute("create schema archive; create schema archive_store").await;
@@ -261,9 +261,20 @@ async fn schemas_that_were_made_for_the_archive_are_used_and_are_made_anew_only_
     place.execute("grant select, insert, update, delete on t to keeper").await;
     let told = format!("{:?}", place.run(&events(json!({}))).await.finish).replace('\\', "");
     let grant = "GRANT USAGE, CREATE ON SCHEMA \"archive\", \"archive_store\" TO \"keeper\"";
-    assert!(told.contains(grant), "{told}");
+    assert!(told.contains(&format!("{grant} WITH GRANT OPTION")), "{told}");
+    place.execute("grant select on t to guest").await;
+    // A little less than that.
     place.execute(&grant.to_lowercase()).await;
+    let shut_out = "GRANT USAGE ON SCHEMA \"archive\", \"archive_store\" TO \"guest\"";
+    let notes = place.notes(&events(json!({}))).await;
+    assert!(notes.iter().any(|note| note.contains(shut_out)), "{notes:?}");
     place.run(&events(json!({}))).await.succeeded();
+    assert_eq!(place.plan(&events(json!({}))).await, Vec::<String>::new());
+    assert!(!may_read(&place, "guest", "archive.t").await);
+    place.execute(&format!("{} with grant option", grant.to_lowercase())).await;
+    place.run(&events(json!({}))).await.succeeded();
+    assert!(may_read(&place, "guest", "archive.t").await && may_read(&place, "guest", "archive.all_t").await);
+    assert_eq!(place.plan(&events(json!({}))).await, Vec::<String>::new());
     // What else somebody keeps there is theirs.
     place.execute("create view archive_store.report as select * from archive_store.batch").await;
     place.run(&restore_all()).await.succeeded();

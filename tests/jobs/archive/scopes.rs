@@ -113,6 +113,26 @@ async fn what_the_archive_no_longer_keeps_is_no_longer_marked() {
 }
 
 #[tokio::test]
+async fn what_came_back_and_was_deleted_is_not_said_to_be_back() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let Some(mlflow) = mlflows(SUITE).pop() else { return };
+    let place = Workplace::in_database(&cluster, mlflow.database(&cluster).await, TIMES).await;
+    place.execute("select s.run('x', 'FINISHED', 200)").await;
+    place.run(&scope("metric_history")).await.succeeded();
+    let named = restore(json!({ "groups": ["x"], "hold": "1 day" }));
+    place.run(&named).await.succeeded();
+    for table in ["tags", "metrics", "latest_metrics", "runs"] {
+        place.execute(&format!("delete from {table} where run_uuid = 'x'")).await;
+    }
+    let longer = restore(json!({ "groups": ["x"], "hold": "90 days" }));
+    let told = format!("{:?}", place.run(&longer).await.finish).replace('\\', "");
+    assert!(told.contains("\"x\" was restored before, and somebody has deleted it since"), "{told}");
+    let all = restore(json!({ "where": "true", "hold": "90 days" }));
+    assert_eq!(place.plan(&all).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_hold_can_be_ended_before_its_time() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;
@@ -328,6 +348,12 @@ async fn a_run_in_an_archived_experiment_is_read_by_an_index() {
 ",
     );
     assert!(plan.contains("_lo") && plan.contains("Index") && !plan.contains("Seq Scan"), "{plan}");
+    // Of the run's series only the one that is meant is taken apart.
+    let read = sqlx::query_scalar::<_, String>(
+        "explain (analyze, costs off, timing off) select * from archive.metrics_of(md5('7'), 'a')",
+    );
+    let read = read.fetch_all(&mut session).await.unwrap().join("; ");
+    assert!(!read.contains("rows=9"), "{read}");
 }
 
 #[tokio::test]

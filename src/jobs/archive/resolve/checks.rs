@@ -10,9 +10,8 @@ use crate::fault::Fault;
 use crate::jobs::context::JobError;
 use crate::pg::statement::Ident;
 
-/// What the archive's views for rows call columns of their own.
-const RESERVED: [&str; 6] =
-    ["pgupkeep_batch", "pgupkeep_no", "pgupkeep_group", "pgupkeep_lo", "pgupkeep_hi", "pgupkeep_series"];
+/// How the names of the columns begin that the archive's views for rows have of their own.
+const RESERVED: &str = "pgupkeep_";
 
 /// Refuses a table that a DELETE would not treat as it treats an ordinary one.
 pub(super) fn check_ordinary(table: &TableFacts) -> Result<(), JobError> {
@@ -42,7 +41,7 @@ pub(super) fn check_ordinary(table: &TableFacts) -> Result<(), JobError> {
              owner or a role with BYPASSRLS do the work (ALTER ROLE {role} BYPASSRLS)"
         )));
     }
-    if let Some(column) = table.columns.iter().find(|column| RESERVED.contains(&column.name.as_str())) {
+    if let Some(column) = table.columns.iter().find(|column| column.name.starts_with(RESERVED)) {
         return Err(refused(format!("{name} has a column {}, which is a name of the archive's own", column.name)));
     }
     if let Some(constraint) = &table.deferrable {
