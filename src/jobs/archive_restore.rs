@@ -181,6 +181,13 @@ impl Job for ArchiveRestore {
                 found.iter().filter(|wanted| wanted.rows > 0).map(|wanted| wanted.group_key.clone()).collect();
             found.retain(|wanted| wanted.rows > 0 || !coming.contains(&wanted.group_key));
             selection::retain_there(conn, &mut found, &selection).await?;
+            if let Selection::Named(_) = selection {
+                // What is held for as long already is not found, and may be gone all the same.
+                let mut back =
+                    selection::find(conn, &store, self.rule.as_deref(), &selection, Which::ArchivedOrHeld).await?;
+                back.retain(|wanted| wanted.rows == 0 && !coming.contains(&wanted.group_key));
+                selection::retain_there(conn, &mut back, &selection).await?;
+            }
         }
         Ok(found.into_iter().map(|wanted| Step { wanted, is_held }).collect())
     }

@@ -148,7 +148,7 @@ impl Store {
         let readers = readers.iter().map(as_role).collect::<Vec<_>>().join(", ");
         Ok(Some(format!(
             "who may read {} should be able to read its archived rows, and the role {role} cannot let them in: \
-             GRANT USAGE ON SCHEMA {schema}, {store} TO {readers}",
+             GRANT USAGE ON SCHEMA {schema}, {store} TO {readers}, or once to {role} WITH GRANT OPTION",
             table.plain()
         )))
     }

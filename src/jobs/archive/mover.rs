@@ -461,10 +461,10 @@ async fn unlike_their_text(conn: &mut PgConnection, shape: &Shape) -> Option<Str
     for (_, column) in shape.texts() {
         let (table, name) = (&shape.table, &column.name);
         let same = format!("t.{name}::text{}", cast_to(&column.declared));
-        // Rows of one column, since the server has no such operator for the values themselves.
-        let differs = format!(
-            "(select a from (values (t.{name})) a) operator(pg_catalog.*<>) (select b from (values ({same})) b)"
-        );
+        // Rows of one column, since the server has no such operator for the values themselves; by names that no column has.
+        let row = |name: &str, value: &str| format!("(select pgupkeep_{name} from (values ({value})) pgupkeep_{name})");
+        let (is, says) = (row("is", &format!("t.{name}")), row("says", &same));
+        let differs = format!("{is} operator(pg_catalog.*<>) {says}");
         let look = Statement::built(format!("select exists (select from {table} t where {differs})"));
         // Whoever cannot say why a batch failed says that it did.
         let found = within(LOOK_LIMIT, sqlx::query_scalar::<_, bool>(look.to_sql()).fetch_one(&mut *conn)).await;

@@ -33,6 +33,10 @@ async fn indexes_that_shrank_are_rebuilt_before_vacuum_would_clean_them() {
         assert_eq!(after, expected, "{old}");
         let vacuumed = "select relallvisible = relpages and reltuples = (select count(*) from t) from pg_class where oid = 't'::regclass";
         assert_eq!(place.ask(vacuumed).await, "true", "{old}");
+        if major.number >= 15 {
+            let dead = "select n_dead_tup from pg_stat_user_tables where relid = 't'::regclass";
+            assert_eq!(place.ask(dead).await, "0", "{old}");
+        }
         assert_eq!(place.ask("select pg_relation_size('t_v') < 28 * count(*) from t").await, "true", "{old}");
     };
     let inner = ["reindex public.t_pkey", "reindex public.t_v"];

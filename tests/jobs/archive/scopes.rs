@@ -126,8 +126,10 @@ async fn what_came_back_and_was_deleted_is_not_said_to_be_back() {
         place.execute(&format!("delete from {table} where run_uuid = 'x'")).await;
     }
     let longer = restore(json!({ "groups": ["x"], "hold": "90 days" }));
-    let told = format!("{:?}", place.run(&longer).await.finish).replace('\\', "");
-    assert!(told.contains("\"x\" was restored before, and somebody has deleted it since"), "{told}");
+    for asked in [&named, &longer] {
+        let told = format!("{:?}", place.run(asked).await.finish).replace('\\', "");
+        assert!(told.contains("\"x\" was restored before, and somebody has deleted it since"), "{told}");
+    }
     let all = restore(json!({ "where": "true", "hold": "90 days" }));
     assert_eq!(place.plan(&all).await, Vec::<String>::new());
 }
