@@ -108,8 +108,8 @@ pub struct Context {
     open: Option<OpenRow>,
     ledger: Ledger,
     inside: Option<Inside>,
-    /// Whether the bytes of steps are left out, since the job measures all of them itself.
-    measures_itself: bool,
+    /// In a part of a job: how long ago it began. The bytes of its steps are left out, since the job measures all of them itself.
+    part_began_ago: Option<Duration>,
     notes: Vec<String>,
 }
 
@@ -142,7 +142,7 @@ impl Context {
             open: None,
             ledger,
             inside: None,
-            measures_itself: false,
+            part_began_ago: None,
             notes: Vec::new(),
         }
     }
@@ -152,8 +152,8 @@ impl Context {
         let (_, orders) = watch::channel(None);
         let (journal, closes, open, inside) = (None, None, None, None);
         let outfit = Outfit::default();
-        let (notes, measures_itself) = (Vec::new(), false);
-        Self { target, spec, session, outfit, journal, orders, closes, open, ledger, inside, measures_itself, notes }
+        let (notes, part_began_ago) = (Vec::new(), None);
+        Self { target, spec, session, outfit, journal, orders, closes, open, ledger, inside, part_began_ago, notes }
     }
 
     /// The same with what lies outside the databases.
@@ -345,7 +345,7 @@ impl Context {
             StepReport::NotDone { reason, measures, .. } => (StepOutcome::NotDone, measures, Some(reason.as_str())),
         };
         let mut measures = measures.clone();
-        if self.measures_itself {
+        if self.part_began_ago.is_some() {
             (measures.bytes_before, measures.bytes_after) = (None, None);
         }
         let journal = self.journal()?.clone();
@@ -389,11 +389,11 @@ impl Context {
     }
 
     /// Has another job's work done as a part of the present one's, which measures the bytes of all of it itself: they would
-    /// count twice.
-    pub async fn as_a_part<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
-        self.measures_itself = true;
+    /// count twice. What was done before `began_ago` does not count as done.
+    pub async fn as_a_part<T>(&mut self, began_ago: Duration, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
+        self.part_began_ago = Some(began_ago);
         let done = work(self).await;
-        self.measures_itself = false;
+        self.part_began_ago = None;
         done
     }
 
@@ -406,11 +406,15 @@ impl Context {
 
     /// How long ago the present job's work began, its run's earlier attempts included; `None` for a mere plan.
     ///
-    /// Inside a sequence that is when the job before it was done. By the control database's clock.
+    /// Inside a sequence that is when the job before it was done, and in a part of a job when that began. By the control
+    /// database's clock.
     ///
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn job_age(&self) -> Result<Option<Duration>, JobError> {
+        if self.part_began_ago.is_some() {
+            return Ok(self.part_began_ago);
+        }
         let Some(journal) = &self.journal else { return Ok(None) };
         let sequence = self.inside.as_ref().map(|inside| inside.outer.name.as_str());
         Ok(Some(journal.ledger.job_age(&journal.lease, sequence).await?))

@@ -16,7 +16,7 @@ use crate::jobs::reindex::{Rebuild, Reindex};
 use crate::jobs::vacuum::Vacuum;
 use crate::jobs::{Measures, StepReport};
 use crate::pg::connect::within;
-use crate::pg::statement::{Qualified, Statement};
+use crate::pg::statement::{Qualified, Statement, literal};
 
 /// Until so small a share of the rows has left, nothing needs to be done: VACUUM reads every index.
 const WORTH: f64 = 0.01;
@@ -81,7 +81,8 @@ pub(super) async fn vacuum(tables: &[Qualified], cx: &mut Context) -> Result<Ste
         cx.take_back(conn, told.map(drop).map_err(JobError::from)).await?;
     }
     let job = Vacuum::of_tables(tables);
-    inner(cx.as_a_part(async |cx| drive::drive(&job, cx).await).await)
+    // What others have vacuumed meanwhile was before the last rows left, for all we know.
+    inner(cx.as_a_part(Duration::ZERO, async |cx| drive::drive(&job, cx).await).await)
 }
 
 /// Rebuilds all indexes of the tables that have lost a large share of their rows, or any by the evidence of their bloat.
@@ -92,16 +93,17 @@ pub(super) async fn reindex(
     cx: &mut Context,
 ) -> Result<StepReport, JobError> {
     let store = Store::new(&spec.schema);
-    let (affected, unless_rebuilt_for) = match which {
+    // What was rebuilt since the last rows left is done.
+    let (affected, left_ago) = match which {
         Rebuild::All => store.shrunk(cx.reader().await?, tables).await?,
-        Rebuild::Bloated => (tables.to_vec(), None),
+        Rebuild::Bloated => (tables.to_vec(), Duration::ZERO),
     };
     let mut report = StepReport::Done(Measures::default());
     if !affected.is_empty() {
         let exclude = find_fixed_indexes(&affected, cx).await?.iter().map(TablePattern::of).collect();
         let (disk, keep_free) = (spec.disk.clone(), spec.keep_free);
-        let job = Reindex { exclude, unless_rebuilt_for, disk, keep_free, ..Reindex::of_tables(&affected, which) };
-        report = inner(cx.as_a_part(async |cx| drive::drive(&job, cx).await).await)?;
+        let job = Reindex { exclude, disk, keep_free, ..Reindex::of_tables(&affected, which) };
+        report = inner(cx.as_a_part(left_ago, async |cx| drive::drive(&job, cx).await).await)?;
     }
     if which == Rebuild::All && matches!(report, StepReport::Done(_)) {
         let mut conn = cx.session.lend()?;
@@ -154,7 +156,7 @@ impl Store {
         &self,
         conn: &mut PgConnection,
         tables: &[Qualified],
-    ) -> Result<(Vec<Qualified>, Option<Duration>), JobError> {
+    ) -> Result<(Vec<Qualified>, Duration), JobError> {
         let statement = Statement::built(format!(
             "select s.table_schema, s.table_name, \
              extract(epoch from pg_catalog.clock_timestamp() - max(a.archived_at))::float8 as ago \
@@ -164,18 +166,18 @@ impl Store {
         ));
         let query = sqlx::query_as::<_, (String, String, f64)>(statement.to_sql()).bind(names(tables));
         let found = within(CATALOGUE_LIMIT, query.fetch_all(conn)).await?;
-        let last = found.iter().map(|(.., ago)| Duration::from_secs_f64(ago.max(0.0))).min();
+        let last = found.iter().map(|(.., ago)| Duration::from_secs_f64(ago.max(0.0))).min().unwrap_or_default();
         Ok((found.into_iter().map(|(schema, name, _)| Qualified::new(schema, name)).collect(), last))
     }
 
     /// Notes that the tables' indexes were looked after.
     async fn tend(&self, conn: &mut PgConnection, tables: &[Qualified]) -> Result<(), JobError> {
-        let lines = tables.iter().map(|table| {
+        let lines = tables.iter().map(|Qualified { schema, name }| {
             format!(
                 "update {} set tended_at = pg_catalog.clock_timestamp() where table_schema = {} and table_name = {}",
                 self.table("source"),
-                crate::pg::statement::literal(&table.schema.0),
-                crate::pg::statement::literal(&table.name.0)
+                literal(&schema.0),
+                literal(&name.0)
             )
         });
         execute(conn, &lines.collect::<Vec<_>>()).await

@@ -54,7 +54,11 @@ impl Store {
                     "Whom pgupkeep has let read its archived rows, as the table does.",
                 ),
                 ("created_at", "timestamptz not null default clock_timestamp()", "Since when it is known."),
-                ("tended_at", "timestamptz", "When the table's indexes were last looked after; rows have left since."),
+                (
+                    "tended_at",
+                    "timestamptz",
+                    "When the table's indexes were last looked after; what has left since is owed.",
+                ),
             ],
             "",
         ));

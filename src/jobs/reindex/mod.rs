@@ -71,9 +71,6 @@ pub struct Reindex {
     /// Every included index each time, bloated or not.
     #[serde(default)]
     pub always: bool,
-    /// With `always`: but what was rebuilt so lately, in place of what was rebuilt since the job began.
-    #[serde(skip)]
-    pub(super) unless_rebuilt_for: Option<Duration>,
     /// Rebuild when more than this share of an index is waste.
     #[serde(default = "bloat_over")]
     pub bloat_over: Percent,
@@ -124,7 +121,6 @@ impl Reindex {
             include: tables.iter().map(TablePattern::of).collect(),
             exclude: Vec::new(),
             always: which == Rebuild::All,
-            unless_rebuilt_for: None,
             bloat_over: bloat_over(),
             min_size: ByteSize(1 << 20),
             max_size: None,
@@ -198,11 +194,7 @@ impl Job for Reindex {
         let leftovers = leftovers::read(self, cx).await?;
         let candidates = facts::read_candidates(self, cx).await?;
         // Read last: what was done a moment after the job had begun must not seem older than that.
-        let begun_ago = match self.unless_rebuilt_for {
-            _ if !self.always => None,
-            None => cx.job_age().await?,
-            lately => lately,
-        };
+        let begun_ago = if self.always { cx.job_age().await? } else { None };
         for pattern in &self.include {
             let means = |candidate: &Candidate| candidate.facts.is_meant_by(pattern);
             if !candidates.iter().any(means) {

@@ -53,9 +53,6 @@ pub struct Vacuum {
     /// Every included table each time, whether it needs it or not.
     #[serde(default)]
     pub always: bool,
-    /// With `always`: even those that were done since the job began, after which another kind's job went on changing them.
-    #[serde(skip)]
-    pub(super) again: bool,
     /// How long a table that somebody has locked is waited for.
     #[serde(default = "lock_wait")]
     pub lock_wait: Elapsed,
@@ -86,7 +83,6 @@ impl Vacuum {
             include: tables.iter().map(TablePattern::of).collect(),
             exclude: Vec::new(),
             always: true,
-            again: true,
             lock_wait: lock_wait(),
             truncate: true,
             dead_score: half(),
@@ -156,7 +152,7 @@ impl Job for Vacuum {
     async fn plan(&self, cx: &mut Context) -> Result<Vec<Step>, JobError> {
         let facts = facts::read_tables(cx).await?;
         // Read last: what was done a moment after the job had begun must not seem older than that.
-        let begun_ago = if self.always && !self.again { cx.job_age().await? } else { None };
+        let begun_ago = if self.always { cx.job_age().await? } else { None };
         for pattern in &self.include {
             if !facts.iter().any(|facts| pattern.matches(&facts.table)) {
                 cx.note(format!("the pattern {pattern} of include means no table"));

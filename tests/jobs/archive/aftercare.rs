@@ -82,6 +82,33 @@ async fn what_a_run_that_was_cut_short_owes_is_done_by_the_next_one() {
 }
 
 #[tokio::test]
+async fn an_index_that_could_not_be_rebuilt_is_owed_and_the_others_are_not_rebuilt_again() {
+    let Some(major) = one_major(SUITE) else { return };
+    let cluster = Cluster::start(&major, QUIET).await;
+    let place = Workplace::new(
+        &cluster,
+        "create table t (id int primary key, at timestamptz not null); create table broken (n int);
+         create function f(i int) returns int language plpgsql immutable as
+           'begin if exists (select from public.broken) then raise exception ''broken''; end if; return i; end';
+         insert into t select i, now() - make_interval(days => case when i <= 60000 then 900 else 1 end) from generate_series(1, 80000) i;
+         create index t_f on t (f(id)); insert into broken values (1)",
+    )
+    .await;
+    let spec =
+        archive(json!({ "table": "public.t", "age": "at", "older_than": "90days", "vacuum": true, "reindex": true }));
+    let went = place.run(&spec).await;
+    assert!(went.finish.problems.join("; ").contains("broken"), "{went:#?}");
+    let file = "select pg_relation_filenode('t_pkey')";
+    let rebuilt = place.ask(file).await;
+    assert!(place.plan(&spec).await.contains(&"reindex what shrank of public.t".to_owned()));
+    place.execute("truncate broken").await;
+    place.run(&spec).await.succeeded();
+    assert_eq!(place.ask(file).await, rebuilt);
+    assert_eq!(place.ask("select pg_relation_size('t_f') < 28 * count(*) from t").await, "true");
+    assert_eq!(place.plan(&spec).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_vacuum_by_somebody_else_meanwhile_is_no_reason_to_leave_the_last_rows_to_others() {
     let Some(major) = one_major(SUITE) else { return };
     let cluster = Cluster::start(&major, QUIET).await;
